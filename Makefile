@@ -1,0 +1,112 @@
+# make, make run, make check: see README.md.
+#
+# SANITIZE=1 builds everything with AddressSanitizer and UBSan below build/sanitize; `make check SANITIZE=1` tests that.
+
+VERSION  := 0.1.0
+SANITIZE ?= 0
+CC       ?= gcc
+PYTHON   := /usr/bin/python3
+
+ifeq ($(SANITIZE),1)
+BUILD          := build/sanitize
+SANITIZE_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+else
+BUILD          := build
+SANITIZE_FLAGS :=
+endif
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wundef -Werror
+CFLAGS   ?= -O2 -g
+CPPFLAGS += -D_POSIX_C_SOURCE=200809L -DCEPH_LB_VERSION='"$(VERSION)"' -Ibackend -Ingx_ceph_lb_module
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) $(SANITIZE_FLAGS) -pthread
+
+# Looked up when a recipe runs, since `make deps` may have to install pkg-config and the libraries first. h2o.h and
+# mysql.h do not compile without warnings, so their folders count as the system's.
+H2O_FLAGS     = -DH2O_USE_LIBUV=0 $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libh2o-evloop))
+MYSQL_FLAGS   = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libmariadb))
+BACKEND_LIBS  = $(shell pkg-config --libs libh2o-evloop libmariadb yajl) -lrados -lssl -lcrypto -lz -lm -pthread
+CMOCKA_LIBS   = $(shell pkg-config --libs cmocka)
+
+BACKEND_SOURCES := $(wildcard backend/*.c)
+# What the module and the backend share, and what the unit tests can link: plain C without nginx.
+PURE_SOURCES    := $(wildcard ngx_ceph_lb_module/ceph_lb_*.c)
+MODULE_SOURCES  := $(wildcard ngx_ceph_lb_module/*.[ch]) ngx_ceph_lb_module/config
+UNIT_SOURCES    := $(wildcard tests/unit/test_*.c)
+
+BACKEND_OBJECTS := $(BACKEND_SOURCES:%.c=$(BUILD)/%.o)
+PURE_OBJECTS    := $(PURE_SOURCES:%.c=$(BUILD)/%.o)
+UNIT_TESTS      := $(UNIT_SOURCES:%.c=$(BUILD)/%)
+LIBRARY_OBJECTS := $(filter-out $(BUILD)/backend/main.o,$(BACKEND_OBJECTS)) $(PURE_OBJECTS)
+
+BACKEND := $(BUILD)/ceph-lb-backend
+MODULE  := $(BUILD)/ngx_http_ceph_lb_module.so
+
+DESTDIR ?=
+PREFIX  ?= /usr
+
+.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-e2e lint format install clean
+.DELETE_ON_ERROR:
+
+all: backend module
+
+deps:
+	@dev/deps
+
+backend: $(BACKEND)
+module: $(MODULE)
+unit-tests: $(UNIT_TESTS)
+
+$(BACKEND): $(BACKEND_OBJECTS) $(PURE_OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(BACKEND_LIBS)
+
+$(BUILD)/backend/http.o: CPPFLAGS += $(H2O_FLAGS)
+$(BUILD)/backend/announce.o: CPPFLAGS += $(MYSQL_FLAGS)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIBRARY_OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY_OBJECTS) $(BACKEND_LIBS) $(CMOCKA_LIBS)
+
+-include $(BACKEND_OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)
+
+# Against Debian's nginx, out of tree: nothing is written below /usr/share/nginx/src.
+$(MODULE): $(MODULE_SOURCES) Makefile
+	dev/build-module "$(abspath $(BUILD)/nginx)" "$(abspath $@)" "$(CFLAGS) $(SANITIZE_FLAGS)"
+
+run: deps
+	@$(MAKE) --no-print-directory all
+	@dev/stack up
+
+stop:
+	@dev/stack down
+
+clean-data:
+	@dev/stack clean-data
+
+# The packages first, in a make of their own: what follows asks pkg-config.
+check: deps
+	@$(MAKE) --no-print-directory check-unit
+	@$(MAKE) --no-print-directory check-e2e
+
+check-unit: $(UNIT_TESTS)
+	prove --failures --comments $(UNIT_TESTS)
+
+check-e2e: all
+	SANITIZE=$(SANITIZE) BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
+
+lint:
+	@dev/deps lint
+	@dev/lint
+
+format:
+	clang-format -i $(wildcard backend/*.[ch] tests/unit/*.[ch] ngx_ceph_lb_module/*.[ch])
+
+install: all
+	install -D -m 0755 $(BACKEND) $(DESTDIR)$(PREFIX)/sbin/ceph-lb-backend
+	install -D -m 0644 $(MODULE) $(DESTDIR)$(PREFIX)/lib/nginx/modules/ngx_http_ceph_lb_module.so
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/ceph-lb sql/schema.sql sql/upgrade.sql nginx.conf.example
+
+clean:
+	rm -rf build

@@ -1,0 +1,85 @@
+#ifndef CEPH_LB_API_H
+#define CEPH_LB_API_H
+
+/*
+ * The HTTP API: what each path and method means. docs/openapi.yaml describes the same for those who use it.
+ *
+ * A handler gets a complete request on its event loop and has to see to it that exactly one response is given.
+ */
+
+#include <stdatomic.h>
+
+#include "condition.h"
+#include "http.h"
+#include "json.h"
+#include "problem.h"
+#include "store.h"
+#include "workers.h"
+
+struct api {
+    struct http_server *server;
+    struct cluster *cluster;
+    struct store *store;
+    struct workers *workers;
+    const char *backend_name;
+    uint64_t file_size_max;
+    int64_t started_ms; /* on clock_monotonic_ms */
+    atomic_bool draining;
+};
+
+/* The http_handler; its context is the struct api. */
+void api_handle(struct http_request *request, void *api);
+
+/* ---- the handlers, by file ---- */
+
+/* api_list.c: GET /objects */
+void api_list(struct api *api, struct http_request *request);
+
+/* api_get.c: GET and HEAD /objects/NAME. `name` is only valid during the call, here and below. */
+void api_get(struct api *api, struct http_request *request, struct slice name);
+
+/* api_put.c: PUT /objects/NAME, POST /objects */
+void api_put(struct api *api, struct http_request *request, struct slice name);
+void api_post(struct api *api, struct http_request *request);
+
+/* api_delete.c: DELETE /objects/NAME */
+void api_delete(struct api *api, struct http_request *request, struct slice name);
+
+/* api_status.c: GET /status */
+void api_status(struct api *api, struct http_request *request);
+
+/* api_metrics.c: GET /metrics, GET /healthz */
+void api_metrics(struct api *api, struct http_request *request);
+void api_health(struct api *api, struct http_request *request);
+
+/* ---- shared by them ---- */
+
+/* The request's conditional fields. Answers 400 and returns false when one is malformed. */
+bool api_take_conditions(struct http_request *request, struct conditions *conditions);
+
+/* The fields that tell of a file: ETag, Last-Modified, Content-Type, X-Meta-*. */
+void api_add_file_fields(struct api *api, struct http_request *request, struct slice name, const char *etag,
+                         const struct manifest *manifest);
+
+/* The media type to tell for a file: what is kept with it, else what its name's ending says. */
+struct slice api_media_type(struct api *api, struct slice name, struct slice kept);
+
+/* The members that describe a file, into an object that is open: name, size, modified, etag, type. */
+void api_json_file(struct api *api, yajl_gen gen, struct slice name, uint64_t size, int64_t modified_ns,
+                   const char *etag, struct slice media_type);
+
+/* 200 and a body that a worker has made, or the problem that kept it from doing so. */
+struct rendered {
+    struct answer answer; /* first */
+    enum store_result result;
+    bool as_text;
+    struct buffer body;
+    struct buffer link; /* the value of a Link field; empty for none */
+};
+
+struct rendered *rendered_new(bool as_text);
+
+/* Has the job done by a worker and answers the request with what it rendered. */
+void api_respond_from_worker(struct api *api, struct http_request *request, struct job *job);
+
+#endif

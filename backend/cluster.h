@@ -1,0 +1,50 @@
+#ifndef CEPH_LB_CLUSTER_H
+#define CEPH_LB_CLUSTER_H
+
+/*
+ * The connection to Ceph: one librados client for the process, and one pool.
+ *
+ * A thread connects in the background and tries again for as long as it takes, so a backend can start before its
+ * cluster. Once connected, librados itself comes back after every outage.
+ */
+
+#include <rados/librados.h>
+#include <stdbool.h>
+
+#include "buffer.h"
+
+struct cluster;
+
+struct cluster_options {
+    const char *conf_file;   /* NULL: librados' own search, CEPH_CONF included */
+    const char *client_name; /* "client.NAME" */
+    const char *pool;
+    unsigned op_timeout_seconds; /* after which any operation fails with ETIMEDOUT */
+    unsigned loops;              /* event loops, each with an ioctx of its own */
+};
+
+/* Begins to connect and returns at once. The options' strings must live as long as the cluster. */
+struct cluster *cluster_start(const struct cluster_options *options);
+
+/* Stops trying, disconnects, frees. No operation may be under way. */
+void cluster_stop(struct cluster *cluster);
+
+/* True once connected with the pool opened; it never becomes false again. Any thread. */
+bool cluster_is_ready(const struct cluster *cluster);
+
+const char *cluster_pool(const struct cluster *cluster);
+
+/* The cluster's id as text; only when ready. */
+const char *cluster_fsid(const struct cluster *cluster);
+
+/* The ioctx of an event loop, used by that loop only; only when ready. */
+rados_ioctx_t cluster_ioctx(struct cluster *cluster, unsigned loop);
+
+/* A new ioctx for a thread that makes blocking calls, to be given to rados_ioctx_destroy. Negative errno when Ceph is
+ * not connected yet. */
+int cluster_open_ioctx(struct cluster *cluster, rados_ioctx_t *ioctx);
+
+/* A monitor command; blocks up to the time-out. Appends the answer. 0 or a negative errno. */
+int cluster_monitor_command(struct cluster *cluster, const char *command, struct buffer *answer);
+
+#endif

@@ -1,0 +1,118 @@
+#include "head.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "log.h"
+#include "xalloc.h"
+
+void head_add_to_read(rados_read_op_t operation, struct head_reading *reading)
+{
+    *reading = (struct head_reading){0};
+    rados_read_op_stat(operation, &reading->size, &reading->modified, &reading->stat_result);
+    rados_read_op_getxattrs(operation, &reading->xattrs, &reading->xattrs_result);
+}
+
+struct xattrs {
+    bool tag_seen, pending_seen;
+    char tag[HEAD_TAG_SIZE];
+    struct slice manifest; /* points into the head's storage */
+};
+
+static int take_xattrs(rados_xattrs_iter_t iterator, struct xattrs *xattrs, char **storage)
+{
+    const char *name, *value;
+    size_t len;
+    int error;
+
+    while ((error = rados_getxattrs_next(iterator, &name, &value, &len)) == 0 && name != NULL) {
+        if (strcmp(name, HEAD_XATTR_TAG) == 0 && len == HEAD_TAG_SIZE - 1) {
+            memcpy(xattrs->tag, value, len);
+            xattrs->tag_seen = true;
+        } else if (strcmp(name, HEAD_XATTR_MANIFEST) == 0 && *storage == NULL) {
+            *storage = xmemdup0(value, len);
+            xattrs->manifest = (struct slice){*storage, len};
+        } else if (strcmp(name, HEAD_XATTR_PENDING) == 0) {
+            xattrs->pending_seen = true;
+        }
+    }
+    return error;
+}
+
+static void make_foreign(struct head *head, const struct head_reading *reading)
+{
+    head->manifest.size = reading->size;
+    head->manifest.modified_ns = (int64_t)reading->modified * 1000000000;
+    head->manifest.media_type = SLICE_ABSENT;
+    head->manifest.metadata_count = 0;
+    snprintf(head->etag, sizeof(head->etag), "\"rados-%" PRIu64 "\"", head->version);
+}
+
+int head_take(struct head_reading *reading, int result, uint64_t version, struct head *head)
+{
+    struct xattrs xattrs = {false, false, "", SLICE_ABSENT};
+    int error = result;
+
+    head->object_exists = head->exists = false;
+    head->version = version;
+    head->storage = NULL;
+
+    if (error >= 0)
+        error = reading->stat_result < 0 ? reading->stat_result : reading->xattrs_result;
+    if (error >= 0)
+        error = take_xattrs(reading->xattrs, &xattrs, &head->storage);
+    if (reading->xattrs != NULL)
+        rados_getxattrs_end(reading->xattrs);
+    reading->xattrs = NULL;
+    if (error == -ENOENT)
+        return 0;
+    if (error < 0)
+        return error;
+
+    if (xattrs.tag_seen && manifest_decode(xattrs.manifest, &head->manifest) &&
+        head->manifest.size == reading->size)
+        head_etag_of_tag(xattrs.tag, head->etag);
+    else
+        make_foreign(head, reading);
+    head->object_exists = true;
+    head->exists = xattrs.tag_seen || !xattrs.pending_seen || reading->size != 0;
+    return 0;
+}
+
+void head_add_to_write(rados_write_op_t operation, const char *tag, const struct manifest *manifest)
+{
+    struct buffer encoded = {NULL, 0, 0};
+
+    manifest_encode(manifest, &encoded);
+    rados_write_op_setxattr(operation, HEAD_XATTR_TAG, tag, HEAD_TAG_SIZE - 1);
+    rados_write_op_setxattr(operation, HEAD_XATTR_MANIFEST, encoded.base, encoded.len);
+    buffer_free(&encoded);
+}
+
+void head_new_tag(char tag[HEAD_TAG_SIZE])
+{
+    unsigned char random[(HEAD_TAG_SIZE - 1) / 2];
+    size_t i;
+
+    /* Up to 256 bytes never fail and are never cut short, once the kernel's pool is ready. */
+    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        log_error("getrandom: %s", strerror(errno));
+        abort();
+    }
+    for (i = 0; i < sizeof(random); i++)
+        snprintf(tag + 2 * i, 3, "%02x", random[i]);
+}
+
+void head_etag_of_tag(const char *tag, char etag[HEAD_ETAG_SIZE])
+{
+    snprintf(etag, HEAD_ETAG_SIZE, "\"%s\"", tag);
+}
+
+void head_free(struct head *head)
+{
+    free(head->storage);
+    *head = (struct head){.exists = false};
+}

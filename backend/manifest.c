@@ -1,0 +1,153 @@
+#include "manifest.h"
+
+#include "xalloc.h"
+
+enum { FIELD_SIZE = 1, FIELD_MODIFIED = 2, FIELD_MEDIA_TYPE = 3, FIELD_METADATA = 4, FIELD_OPTIONAL_FROM = 128 };
+
+static const char version_1[2] = {'M', 1};
+
+static void append_little_endian(struct buffer *to, uint64_t number, size_t bytes)
+{
+    size_t i;
+    for (i = 0; i < bytes; i++) {
+        unsigned char byte = (unsigned char)(number >> (8 * i));
+        buffer_append(to, &byte, 1);
+    }
+}
+
+static uint64_t read_little_endian(const char *from, size_t bytes)
+{
+    uint64_t number = 0;
+    size_t i;
+    for (i = 0; i < bytes; i++)
+        number |= (uint64_t)(unsigned char)from[i] << (8 * i);
+    return number;
+}
+
+static void append_header(struct buffer *to, int id, size_t length)
+{
+    char byte = (char)id;
+    buffer_append(to, &byte, 1);
+    append_little_endian(to, length, 4);
+}
+
+static void append_number(struct buffer *to, int id, uint64_t number)
+{
+    append_header(to, id, 8);
+    append_little_endian(to, number, 8);
+}
+
+void manifest_encode(const struct manifest *manifest, struct buffer *to)
+{
+    size_t i;
+
+    buffer_append(to, version_1, sizeof(version_1));
+    append_number(to, FIELD_SIZE, manifest->size);
+    append_number(to, FIELD_MODIFIED, (uint64_t)manifest->modified_ns);
+    if (manifest->media_type.base != NULL) {
+        append_header(to, FIELD_MEDIA_TYPE, manifest->media_type.len);
+        buffer_append_slice(to, manifest->media_type);
+    }
+    for (i = 0; i < manifest->metadata_count; i++) {
+        const struct metadata_field *field = &manifest->metadata[i];
+        append_header(to, FIELD_METADATA, field->name.len + 1 + field->value.len);
+        buffer_append_slice(to, field->name);
+        buffer_append(to, "", 1);
+        buffer_append_slice(to, field->value);
+    }
+}
+
+static bool decode_metadata(struct slice value, struct manifest *manifest)
+{
+    const char *nul = value.len != 0 ? memchr(value.base, '\0', value.len) : NULL;
+    struct metadata_field *field;
+
+    if (nul == NULL || manifest->metadata_count == METADATA_FIELDS_MAX)
+        return false;
+    field = &manifest->metadata[manifest->metadata_count++];
+    field->name = (struct slice){value.base, (size_t)(nul - value.base)};
+    field->value = (struct slice){nul + 1, value.len - field->name.len - 1};
+    return true;
+}
+
+bool manifest_decode(struct slice bytes, struct manifest *manifest)
+{
+    bool size_seen = false, modified_seen = false;
+
+    manifest->media_type = SLICE_ABSENT;
+    manifest->metadata_count = 0;
+    if (bytes.len < sizeof(version_1) || memcmp(bytes.base, version_1, sizeof(version_1)) != 0)
+        return false;
+    bytes.base += sizeof(version_1);
+    bytes.len -= sizeof(version_1);
+
+    while (bytes.len != 0) {
+        unsigned char id;
+        struct slice value;
+
+        if (bytes.len < 5)
+            return false;
+        id = (unsigned char)bytes.base[0];
+        value = (struct slice){bytes.base + 5, (size_t)read_little_endian(bytes.base + 1, 4)};
+        if (value.len > bytes.len - 5)
+            return false;
+        bytes.base += 5 + value.len;
+        bytes.len -= 5 + value.len;
+
+        switch (id) {
+        case FIELD_SIZE:
+            if (size_seen || value.len != 8)
+                return false;
+            manifest->size = read_little_endian(value.base, 8);
+            size_seen = true;
+            break;
+        case FIELD_MODIFIED:
+            if (modified_seen || value.len != 8)
+                return false;
+            manifest->modified_ns = (int64_t)read_little_endian(value.base, 8);
+            modified_seen = true;
+            break;
+        case FIELD_MEDIA_TYPE:
+            if (manifest->media_type.base != NULL)
+                return false;
+            manifest->media_type = value;
+            break;
+        case FIELD_METADATA:
+            if (!decode_metadata(value, manifest))
+                return false;
+            break;
+        default:
+            if (id < FIELD_OPTIONAL_FROM)
+                return false;
+        }
+    }
+    return size_seen && modified_seen;
+}
+
+static struct slice copy_slice(struct slice from, char **place)
+{
+    struct slice to = {from.base != NULL ? *place : NULL, from.len};
+    if (from.len != 0)
+        memcpy(*place, from.base, from.len);
+    *place += from.len;
+    return to;
+}
+
+void manifest_copy(const struct manifest *from, struct manifest *to, char **storage)
+{
+    size_t size = from->media_type.len, i;
+    char *place;
+
+    for (i = 0; i < from->metadata_count; i++)
+        size += from->metadata[i].name.len + from->metadata[i].value.len;
+    *storage = place = xmalloc(size + 1);
+
+    to->size = from->size;
+    to->modified_ns = from->modified_ns;
+    to->media_type = copy_slice(from->media_type, &place);
+    to->metadata_count = from->metadata_count;
+    for (i = 0; i < from->metadata_count; i++) {
+        to->metadata[i].name = copy_slice(from->metadata[i].name, &place);
+        to->metadata[i].value = copy_slice(from->metadata[i].value, &place);
+    }
+}

@@ -1,0 +1,54 @@
+#ifndef CEPH_LB_MANIFEST_H
+#define CEPH_LB_MANIFEST_H
+
+/*
+ * The manifest of a file: what is known of it beside its bytes, kept in the xattr "manifest" of its head.
+ *
+ * Format, version 1: the two bytes 'M' 0x01, then fields, each one
+ *
+ *     id      1 byte
+ *     length  4 bytes, little-endian
+ *     value   `length` bytes
+ *
+ *     id  value
+ *     1   size of the file in bytes, 8 bytes little-endian; exactly once
+ *     2   time of the last change in nanoseconds since 1970 UTC, 8 bytes little-endian two's complement; exactly once
+ *     3   media type, at most once
+ *     4   one metadata field: name in lower case without "x-meta-", NUL, value; any number of times
+ *
+ * A reader skips ids from 128 up that it does not know, and refuses unknown ones below: they change the meaning.
+ */
+
+#include <stdint.h>
+
+#include "buffer.h"
+#include "slice.h"
+
+#define METADATA_FIELDS_MAX 64
+#define METADATA_SIZE_MAX   8192 /* all names and values together */
+#define MEDIA_TYPE_SIZE_MAX 255
+
+struct metadata_field {
+    struct slice name; /* lower case, without the "x-meta-" before it */
+    struct slice value;
+};
+
+struct manifest {
+    uint64_t size;
+    int64_t modified_ns;
+    struct slice media_type; /* absent when none is known */
+    size_t metadata_count;
+    struct metadata_field metadata[METADATA_FIELDS_MAX];
+};
+
+/* Appends the encoded form. */
+void manifest_encode(const struct manifest *manifest, struct buffer *to);
+
+/* The slices of *manifest point into `bytes`. False when the bytes are damaged or of a version that this program
+ * does not know. */
+bool manifest_decode(struct slice bytes, struct manifest *manifest);
+
+/* Deep copy: the slices of *to point into *storage, which the caller frees with free(). */
+void manifest_copy(const struct manifest *from, struct manifest *to, char **storage);
+
+#endif

@@ -1,0 +1,86 @@
+#include "problem.h"
+
+#include "json.h"
+
+static const struct {
+    int status;
+    const char *slug, *title;
+} problems[] = {
+#define X(id, status, slug, title) [id] = {status, slug, title},
+    PROBLEMS(X)
+#undef X
+};
+
+#define RETRY_AFTER_SECONDS "1"
+
+void problem_render(enum problem problem, const char *detail, bool as_text, struct buffer *to)
+{
+    struct buffer type = {NULL, 0, 0};
+    yajl_gen gen;
+
+    if (as_text) {
+        buffer_printf(to, "%s%s%s\n", problems[problem].title, detail != NULL ? ": " : "",
+                      detail != NULL ? detail : "");
+        return;
+    }
+    gen = json_begin();
+    buffer_printf(&type, "urn:ceph-lb:problem:%s", problems[problem].slug);
+    yajl_gen_map_open(gen);
+    json_member_string(gen, "type", buffer_slice(&type));
+    json_member_text(gen, "title", problems[problem].title);
+    json_member_number(gen, "status", problems[problem].status);
+    if (detail != NULL)
+        json_member_text(gen, "detail", detail);
+    yajl_gen_map_close(gen);
+    json_finish(gen, to);
+    buffer_free(&type);
+}
+
+void problem_respond(struct http_request *request, enum problem problem, const char *detail)
+{
+    struct buffer body = {NULL, 0, 0};
+    bool as_text = http_request_wants_text(request);
+
+    problem_render(problem, detail, as_text, &body);
+    http_add_field_text(request, "Content-Type", as_text ? "text/plain; charset=utf-8" : "application/problem+json");
+    if (problems[problem].status == 503)
+        http_add_field_text(request, "Retry-After", RETRY_AFTER_SECONDS);
+    http_respond(request, problems[problem].status, buffer_slice(&body));
+    buffer_free(&body);
+}
+
+enum problem problem_of_store_result(enum store_result result)
+{
+    switch (result) {
+    case STORE_NOT_FOUND:
+        return PROBLEM_NOT_FOUND;
+    case STORE_PRECONDITION_FAILED:
+        return PROBLEM_PRECONDITION;
+    case STORE_FULL:
+        return PROBLEM_FULL;
+    case STORE_UNAVAILABLE:
+        return PROBLEM_UNAVAILABLE;
+    case STORE_CONTENDED:
+    case STORE_CHANGED:
+        return PROBLEM_CONTENDED;
+    case STORE_OK:
+    case STORE_NOT_MODIFIED:
+    case STORE_FAILED:
+        break;
+    }
+    return PROBLEM_FAILED;
+}
+
+struct slice problem_http_error_body(int status, bool as_text)
+{
+    static _Thread_local struct buffer body;
+    enum problem problem = PROBLEM_BAD_REQUEST;
+
+    if (status == 413)
+        problem = PROBLEM_TOO_LARGE;
+    else if (status == 417)
+        problem = PROBLEM_EXPECTATION;
+    body.len = 0;
+    problem_render(problem, NULL, as_text, &body);
+    return buffer_slice(&body);
+}

@@ -1,0 +1,192 @@
+#ifndef CEPH_LB_STORE_H
+#define CEPH_LB_STORE_H
+
+/*
+ * Files in RADOS. Every call begins on an event loop and ends there, by a callback; nothing here blocks, but for
+ * store_list and store_pool_statistics, which are for the workers.
+ *
+ * A file is one object today (head.h). Each change is one atomic operation on it, guarded by what was read before, so
+ * that of concurrent changes one wins whole and no one's conditions are evaluated against something that has gone.
+ */
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "condition.h"
+#include "executor.h"
+#include "head.h"
+#include "lane.h"
+
+/* Every way in which a call can end. */
+enum store_result {
+    STORE_OK,
+    STORE_NOT_FOUND,
+    STORE_NOT_MODIFIED,        /* reading: a condition says that the client has it already */
+    STORE_PRECONDITION_FAILED, /* a condition does not hold */
+    STORE_FULL,                /* cluster, pool or quota */
+    STORE_UNAVAILABLE,         /* Ceph did not answer in time, or not at all, or too much is waiting already */
+    STORE_CONTENDED,           /* too many others change the same file just now */
+    STORE_CHANGED,             /* reading: the file was replaced under way */
+    STORE_FAILED,              /* anything else; the log says what */
+};
+
+struct store_counters {
+    atomic_uint_fast64_t operations;        /* handed to RADOS */
+    atomic_uint_fast64_t operations_failed; /* that ended with an error other than an expected one */
+    atomic_uint_fast64_t bytes_written, bytes_read;
+};
+
+struct store_options {
+    unsigned loops;
+    unsigned op_timeout_seconds;
+    size_t memory; /* for data under way, all loops together */
+};
+
+struct store {
+    struct cluster *cluster;
+    struct store_options options;
+    struct store_counters counters;
+    struct lane *lanes; /* one per loop */
+};
+
+/* `homes` holds options->loops event loops, numbered by their index. */
+struct store *store_new(struct cluster *cluster, const struct store_options *options, struct executor *const *homes);
+void store_free(struct store *store);
+
+/* ---- putting ---- */
+
+struct store_put {
+    /* Set by the caller. All of it must live until `done`. */
+    struct store *store;
+    struct executor *home;
+    struct slice name; /* checked with name_problem */
+    struct slice content;
+    struct manifest *manifest; /* size and time are filled in here */
+    struct conditions conditions;
+    void (*done)(struct store_put *put); /* on the loop, exactly once; not from within store_put_begin */
+
+    /* The outcome. */
+    enum store_result result;
+    bool created; /* false: something was replaced */
+    char etag[HEAD_ETAG_SIZE];
+
+    /* The store's own. */
+    struct rados_call call;
+    char object[1025];
+    char tag[HEAD_TAG_SIZE];
+    struct head head;
+    struct head_reading reading;
+    rados_read_op_t read_operation;
+    unsigned attempts;
+};
+
+void store_put_begin(struct store_put *put);
+
+/* ---- deleting ---- */
+
+struct store_delete {
+    struct store *store;
+    struct executor *home;
+    struct slice name;
+    struct conditions conditions;
+    void (*done)(struct store_delete *operation);
+
+    enum store_result result;
+
+    struct rados_call call;
+    char object[1025];
+    struct head head;
+    struct head_reading reading;
+    rados_read_op_t read_operation;
+    unsigned attempts;
+};
+
+void store_delete_begin(struct store_delete *operation);
+
+/* ---- reading ---- */
+
+struct store_reader;
+
+struct store_reader_callbacks {
+    /* The head has come, or `result` says why not. Then store_reader_start or store_reader_close is due. */
+    void (*opened)(void *context, enum store_result result, const struct head *head);
+    /* The next bytes, in order. They stay valid until store_reader_next or store_reader_close. `last`: no more. */
+    void (*data)(void *context, struct slice bytes, bool last);
+    /* The rest cannot be had. */
+    void (*failed)(void *context, enum store_result result);
+};
+
+/*
+ * Reads the head, and with it, in the same operation, the content from first_guess on (up to some 100 KiB), so that a
+ * small file is one round trip. Callbacks come on the loop, never from within a call to the reader, and none after
+ * store_reader_close.
+ */
+struct store_reader *store_reader_open(struct store *store, struct executor *home, struct slice name,
+                                       uint64_t first_guess, bool want_content,
+                                       const struct store_reader_callbacks *callbacks, void *context);
+
+/* Delivers `length` bytes from `offset`, by one call of `data` for each store_reader_next. length is not 0. All of them
+ * are of the version that the head described. */
+void store_reader_start(struct store_reader *reader, uint64_t offset, uint64_t length);
+
+/* The bytes delivered are no longer needed; the next ones are wanted. */
+void store_reader_next(struct store_reader *reader);
+
+/* At any time, from callbacks too. */
+void store_reader_close(struct store_reader *reader);
+
+/* ---- listing: blocks, for workers only ---- */
+
+#define LIST_LIMIT_MAX 10000
+
+struct list_options {
+    struct slice prefix, delimiter, after; /* "" for none */
+    unsigned limit;                        /* 1 to LIST_LIMIT_MAX */
+};
+
+struct list_entry {
+    char *name; /* owned, with a NUL behind it */
+    size_t name_len;
+    bool is_prefix; /* stands for all names that begin with it; has no head */
+    uint64_t size;
+    int64_t modified_ns;
+    char etag[HEAD_ETAG_SIZE];
+    char *media_type; /* owned; NULL when none is known */
+};
+
+struct list {
+    size_t count;
+    struct list_entry *entries; /* in byte order of their names */
+    char *next;                 /* owned: `after` for the next page; NULL when this is the last */
+    size_t next_len;
+};
+
+/* Fills *list, to be freed with store_list_free in any case. */
+enum store_result store_list(struct store *store, const struct list_options *options, struct list *list);
+void store_list_free(struct list *list);
+
+/* ---- probing ---- */
+
+/* Asks RADOS whether an object exists that need not: any answer means that the cluster works. */
+struct store_probe {
+    struct store *store;
+    struct executor *home;
+    void (*done)(struct store_probe *probe); /* on the loop, exactly once; not from within store_probe_begin */
+    enum store_result result;                /* STORE_OK or why not */
+
+    struct rados_call call;
+    struct head_reading reading;
+    rados_read_op_t operation;
+};
+
+void store_probe_begin(struct store_probe *probe);
+
+/* ---- for the store's own files ---- */
+
+/* The result for a negative errno of RADOS; `doing` and the object's name go to the log when it is unexpected. */
+enum store_result store_result_of_errno(struct store *store, int error, const char *doing, const char *object);
+
+/* The deadline of a call that begins now. */
+int64_t store_deadline_ms(const struct store *store);
+
+#endif
