@@ -4,7 +4,9 @@
 
 VERSION  := 0.1.0
 SANITIZE ?= 0
-CC       ?= gcc
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
 PYTHON   := /usr/bin/python3
 
 ifeq ($(SANITIZE),1)
@@ -44,6 +46,16 @@ MODULE  := $(BUILD)/ngx_http_ceph_lb_module.so
 DESTDIR ?=
 PREFIX  ?= /usr
 
+# `make V=1` shows the commands.
+V ?= 0
+ifeq ($(V),1)
+say = @true
+Q   :=
+else
+say = @echo
+Q   := @
+endif
+
 .PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-e2e lint format install clean
 .DELETE_ON_ERROR:
 
@@ -57,23 +69,27 @@ module: $(MODULE)
 unit-tests: $(UNIT_TESTS)
 
 $(BACKEND): $(BACKEND_OBJECTS) $(PURE_OBJECTS)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(BACKEND_LIBS)
+	$(say) "  LINK $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(BACKEND_LIBS)
 
 $(BUILD)/backend/http.o: CPPFLAGS += $(H2O_FLAGS)
 $(BUILD)/backend/announce.o: CPPFLAGS += $(MYSQL_FLAGS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(say) "  CC   $<"
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIBRARY_OBJECTS)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY_OBJECTS) $(BACKEND_LIBS) $(CMOCKA_LIBS)
+	$(say) "  LINK $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY_OBJECTS) $(BACKEND_LIBS) $(CMOCKA_LIBS)
 
 -include $(BACKEND_OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)
 
 # Against Debian's nginx, out of tree: nothing is written below /usr/share/nginx/src.
-$(MODULE): $(MODULE_SOURCES) Makefile
-	dev/build-module "$(abspath $(BUILD)/nginx)" "$(abspath $@)" "$(CFLAGS) $(SANITIZE_FLAGS)"
+$(MODULE): $(MODULE_SOURCES) Makefile dev/build-module
+	$(say) "  NGINX MODULE $@"
+	$(Q)dev/build-module "$(abspath $(BUILD)/nginx)" "$(abspath $@)" "$(CFLAGS) $(SANITIZE_FLAGS)"
 
 run: deps
 	@$(MAKE) --no-print-directory all

@@ -5,8 +5,8 @@
 
 #include "slice.h"
 
-/* JSON unless the client ranks text/plain higher: by a larger weight, or by the same weight but naming it while JSON is
- * meant only by a wildcard. */
+/* JSON unless the client ranks text/plain higher: by a larger weight, or by the same weight but naming it
+ * while JSON is meant only by a wildcard. */
 bool accept_prefers_text(struct slice field);
 
 #endif

@@ -13,12 +13,12 @@
 #include "log.h"
 #include "xalloc.h"
 
-#define RENEW_MS        1000
-#define RETRY_MS_LEAST  50
-#define RETRY_MS_MOST   1000
-#define IO_TIMEOUT      2 /* seconds, for each step of the client library */
-#define REMOVE_SECONDS  3
-#define PASSWORD_MAX    255
+#define RENEW_MS       1000
+#define RETRY_MS_LEAST 50
+#define RETRY_MS_MOST  1000
+#define IO_TIMEOUT     2 /* seconds, for each step of the client library */
+#define REMOVE_SECONDS 3
+#define PASSWORD_MAX   255
 
 enum order { ORDER_WAIT, ORDER_UP, ORDER_DRAIN, ORDER_REMOVE };
 
@@ -60,7 +60,8 @@ static bool parse_address(struct announcer *announcer, const char *text)
     memcpy(announcer->address, text, len);
     announcer->address[len] = '\0';
     announcer->port = (unsigned)port;
-    return inet_pton(AF_INET, announcer->address, binary) == 1 || inet_pton(AF_INET6, announcer->address, binary) == 1;
+    return inet_pton(AF_INET, announcer->address, binary) == 1 ||
+           inet_pton(AF_INET6, announcer->address, binary) == 1;
 }
 
 static bool read_password(struct announcer *announcer, const char *path)
@@ -109,8 +110,9 @@ static void disconnect(struct announcer *announcer)
 static bool failed(struct announcer *announcer, const char *what)
 {
     if (!announcer->failing)
-        log_warn("registry mysql://%s@%s%s/%s: cannot %s: %s; trying again", announcer->url.user, announcer->url.host,
-                 announcer->url.path, announcer->url.database, what, mysql_error(announcer->connection));
+        log_warn("registry mysql://%s@%s%s/%s: cannot %s: %s; trying again", announcer->url.user,
+                 announcer->url.host, announcer->url.path, announcer->url.database, what,
+                 mysql_error(announcer->connection));
     announcer->failing = true;
     disconnect(announcer);
     return false;
@@ -134,9 +136,9 @@ static bool connect_registry(struct announcer *announcer)
         mysql_options(connection, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &yes);
     }
     /* CLIENT_FOUND_ROWS: a row counts as updated even if the clock did not move between two renewals. */
-    if (mysql_real_connect(connection, socket ? NULL : announcer->url.host, announcer->url.user, announcer->password,
-                           announcer->url.database, announcer->url.port, socket ? announcer->url.path : NULL,
-                           CLIENT_FOUND_ROWS) == NULL)
+    if (mysql_real_connect(connection, socket ? NULL : announcer->url.host, announcer->url.user,
+                           announcer->password, announcer->url.database, announcer->url.port,
+                           socket ? announcer->url.path : NULL, CLIENT_FOUND_ROWS) == NULL)
         return failed(announcer, "connect");
     return true;
 }
@@ -172,14 +174,16 @@ static bool renew_row(struct announcer *announcer, const char *state)
 {
     char statement[512];
 
-    snprintf(statement, sizeof(statement), "UPDATE addresses SET %s%s%sseen = NOW(6) WHERE address = '%s' AND port = %u",
+    snprintf(statement, sizeof(statement),
+             "UPDATE addresses SET %s%s%sseen = NOW(6) WHERE address = '%s' AND port = %u",
              state != NULL ? "state = '" : "", state != NULL ? state : "", state != NULL ? "', " : "",
              announcer->address, announcer->port);
     if (!run_statement(announcer, "renew the row of this backend", statement))
         return false;
     if (mysql_affected_rows(announcer->connection) == 0 && !announcer->removed_by_operator) {
-        log_warn("somebody removed the row of this backend from the registry; it gets no requests until it is "
-                 "started anew, or the row inserted");
+        log_warn(
+            "somebody removed the row of this backend from the registry; it gets no requests until it is "
+            "started anew, or the row inserted");
         announcer->removed_by_operator = true;
     }
     return true;

@@ -2,11 +2,11 @@
 #define CEPH_LB_ANNOUNCE_H
 
 /*
- * Our row in the registry, kept by a thread of its own: inserted or updated at the start, its `seen` renewed every
- * second, set to `drain` when we are being stopped, removed at the end.
+ * Our row in the registry, kept by a thread of its own: inserted or updated at the start, its `seen` renewed
+ * every second, set to `drain` when we are being stopped, removed at the end.
  *
- * A row that an operator removes stays removed, and a state that an operator sets stays set, until the backend is
- * started anew. A registry that is away is tried again for as long as it takes.
+ * A row that an operator removes stays removed, and a state that an operator sets stays set, until the
+ * backend is started anew. A registry that is away is tried again for as long as it takes.
  */
 
 #include <stdbool.h>

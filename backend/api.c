@@ -12,7 +12,7 @@ static const struct {
     int bit;
     const char *name;
 } methods[] = {
-    {METHOD_GET, "GET"}, {METHOD_HEAD, "HEAD"},     {METHOD_PUT, "PUT"},
+    {METHOD_GET, "GET"},   {METHOD_HEAD, "HEAD"},     {METHOD_PUT, "PUT"},
     {METHOD_POST, "POST"}, {METHOD_DELETE, "DELETE"},
 };
 

@@ -4,7 +4,8 @@
 /*
  * The HTTP API: what each path and method means. docs/openapi.yaml describes the same for those who use it.
  *
- * A handler gets a complete request on its event loop and has to see to it that exactly one response is given.
+ * A handler gets a complete request on its event loop and has to see to it that exactly one response is
+ * given.
  */
 
 #include <stdatomic.h>

@@ -115,8 +115,8 @@ static void render_json(const struct list_job *job, const struct list *list, str
         if (entry->is_prefix)
             continue;
         yajl_gen_map_open(gen);
-        api_json_file(job->api, gen, (struct slice){entry->name, entry->name_len}, entry->size, entry->modified_ns,
-                      entry->etag, slice_of(entry->media_type));
+        api_json_file(job->api, gen, (struct slice){entry->name, entry->name_len}, entry->size,
+                      entry->modified_ns, entry->etag, slice_of(entry->media_type));
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);

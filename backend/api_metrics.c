@@ -42,14 +42,18 @@ void api_metrics(struct api *api, struct http_request *request)
     buffer_printf(&body, "ceph_lb_backend_info{version=\"%s\"} 1\n", CEPH_LB_VERSION);
     single(&body, "uptime_seconds", "gauge", "Since the start of the process.",
            (uint64_t)((clock_monotonic_ms() - api->started_ms) / 1000));
-    single(&body, "ceph_connected", "gauge", "1 once the cluster has been reached.", cluster_is_ready(api->cluster));
+    single(&body, "ceph_connected", "gauge", "1 once the cluster has been reached.",
+           cluster_is_ready(api->cluster));
     single(&body, "draining", "gauge", "1 while the backend is being stopped.", atomic_load(&api->draining));
     render_requests(&body, http);
-    single(&body, "requests_active", "gauge", "Requests being answered now.", atomic_load(&http->requests_active));
-    single(&body, "connections_open", "gauge", "Connections of clients.", atomic_load(&http->connections_open));
+    single(&body, "requests_active", "gauge", "Requests being answered now.",
+           atomic_load(&http->requests_active));
+    single(&body, "connections_open", "gauge", "Connections of clients.",
+           atomic_load(&http->connections_open));
     single(&body, "connections_accepted_total", "counter", "Connections accepted.",
            atomic_load(&http->connections_accepted));
-    single(&body, "received_bytes_total", "counter", "Bytes of request bodies.", atomic_load(&http->bytes_received));
+    single(&body, "received_bytes_total", "counter", "Bytes of request bodies.",
+           atomic_load(&http->bytes_received));
     single(&body, "sent_bytes_total", "counter", "Bytes of response bodies.", atomic_load(&http->bytes_sent));
     single(&body, "rados_operations_total", "counter", "Asynchronous operations handed to RADOS.",
            atomic_load(&store->operations));

@@ -1,6 +1,6 @@
 /*
- * PUT /objects/NAME and POST /objects: one or several files to be stored, one after another, and then one answer that
- * tells what was stored.
+ * PUT /objects/NAME and POST /objects: one or several files to be stored, one after another, and then one
+ * answer that tells what was stored.
  */
 #include "api.h"
 
@@ -17,7 +17,8 @@ struct upload {
     struct http_request *request;
     struct manifest manifest;
     struct conditions conditions;
-    struct slice media_type; /* that the client gave for all of them; absent for a form, whose parts have their own */
+    struct slice
+        media_type; /* that the client gave for all of them; absent for a form, whose parts have their own */
 
     struct form form; /* the files; for a raw body, one of them */
     size_t next;      /* which one is being stored */
@@ -115,7 +116,8 @@ static void respond_stored(struct upload *upload)
         buffer_free(&location);
     }
     http_add_field_text(request, "Content-Type", as_text ? "text/plain; charset=utf-8" : "application/json");
-    http_respond(request, upload->any_created ? 201 : 200, buffer_slice(as_text ? &upload->stored_text : &json));
+    http_respond(request, upload->any_created ? 201 : 200,
+                 buffer_slice(as_text ? &upload->stored_text : &json));
     buffer_free(&json);
     upload_free(upload);
 }
@@ -126,8 +128,9 @@ static void respond_failed(struct upload *upload, enum store_result result)
 
     yajl_gen_free(upload->stored);
     if (upload->next != 0)
-        buffer_printf(&detail, "The first %zu of the form's %zu files are stored; \"%.*s\" and what follows are not.",
-                      upload->next, upload->form.count, (int)current(upload)->name.len, current(upload)->name.base);
+        buffer_printf(
+            &detail, "The first %zu of the form's %zu files are stored; \"%.*s\" and what follows are not.",
+            upload->next, upload->form.count, (int)current(upload)->name.len, current(upload)->name.base);
     problem_respond(upload->request, problem_of_store_result(result), detail.base);
     buffer_free(&detail);
     upload_free(upload);
@@ -287,8 +290,9 @@ static void post_raw(struct api *api, struct http_request *request)
     if (more == -1)
         problem_respond(request, PROBLEM_BAD_QUERY, "The query has to be ?name=NAME, percent-encoded, once.");
     else if (!name_seen)
-        problem_respond(request, PROBLEM_BAD_REQUEST,
-                        "A POST is either a form (multipart/form-data) with files in it, or a raw body with ?name=NAME.");
+        problem_respond(
+            request, PROBLEM_BAD_REQUEST,
+            "A POST is either a form (multipart/form-data) with files in it, or a raw body with ?name=NAME.");
     else
         begin_raw(upload_new(api, request), buffer_slice(&name));
     buffer_free(&name);

@@ -47,7 +47,8 @@ static int take_report(struct api *api, struct cluster_report *report)
     *report = (struct cluster_report){0};
     error = ask_monitors(api->cluster, "{\"prefix\":\"status\",\"format\":\"json\"}", &report->status);
     if (error == 0)
-        error = ask_monitors(api->cluster, "{\"prefix\":\"quorum_status\",\"format\":\"json\"}", &report->quorum);
+        error =
+            ask_monitors(api->cluster, "{\"prefix\":\"quorum_status\",\"format\":\"json\"}", &report->quorum);
     if (error == 0)
         error = ask_monitors(api->cluster, "{\"prefix\":\"df\",\"format\":\"json\"}", &report->df);
     if (error == 0)
@@ -140,7 +141,8 @@ static void render_placement_groups(yajl_gen gen, yajl_val status)
     copy_number(gen, "total", status, "pgmap.num_pgs");
     open_member_map(gen, "by_state");
     for (i = 0; YAJL_IS_ARRAY(states) && i < states->u.array.len; i++)
-        copy_number(gen, json_text_at(states->u.array.values[i], "state_name", ""), states->u.array.values[i], "count");
+        copy_number(gen, json_text_at(states->u.array.values[i], "state_name", ""), states->u.array.values[i],
+                    "count");
     yajl_gen_map_close(gen);
     yajl_gen_map_close(gen);
 }
@@ -182,7 +184,8 @@ static void render_backend(yajl_gen gen, const struct api *api)
     json_member_text(gen, "name", api->backend_name);
     json_member_text(gen, "version", CEPH_LB_VERSION);
     json_member_number(gen, "uptime_seconds", (clock_monotonic_ms() - api->started_ms) / 1000);
-    json_member_number(gen, "requests", sum(http->requests, sizeof(http->requests) / sizeof(http->requests[0])));
+    json_member_number(gen, "requests",
+                       sum(http->requests, sizeof(http->requests) / sizeof(http->requests[0])));
     json_member_number(gen, "requests_active", sum(&http->requests_active, 1));
     json_member_number(gen, "server_errors", sum(&http->responses[5], 1));
     json_member_number(gen, "connections_open", sum(&http->connections_open, 1));
@@ -269,7 +272,8 @@ static struct answer *run_status(struct job *base)
     int error = take_report(job->api, &report);
 
     if (error < 0) {
-        rendered->result = store_result_of_errno(job->api->store, error, "cannot ask the monitors about", "status");
+        rendered->result =
+            store_result_of_errno(job->api->store, error, "cannot ask the monitors about", "status");
     } else {
         render_json(job->api, &report, &rendered->body);
         if (job->as_text)

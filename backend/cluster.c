@@ -28,12 +28,13 @@ struct cluster {
 };
 
 /*
- * librados waits forever by default. Its throttles must never be what stops us, since they block the caller: the
- * event loops keep below them on their own (lane.h).
+ * librados waits forever by default. Its throttles must never be what stops us, since they block the caller:
+ * the event loops keep below them on their own (lane.h).
  */
 static int configure(rados_t rados, unsigned timeout_seconds)
 {
-    static const char *const timeouts[] = {"client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout"};
+    static const char *const timeouts[] = {"client_mount_timeout", "rados_mon_op_timeout",
+                                           "rados_osd_op_timeout"};
     char text[16];
     size_t i;
     int error = 0;
@@ -116,7 +117,8 @@ static bool wait_for_stop(struct cluster *cluster, unsigned seconds)
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += seconds;
     pthread_mutex_lock(&cluster->mutex);
-    while (!cluster->stopping && pthread_cond_timedwait(&cluster->stop_requested, &cluster->mutex, &until) == 0)
+    while (!cluster->stopping &&
+           pthread_cond_timedwait(&cluster->stop_requested, &cluster->mutex, &until) == 0)
         ;
     stopping = cluster->stopping;
     pthread_mutex_unlock(&cluster->mutex);

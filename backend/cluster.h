@@ -4,8 +4,8 @@
 /*
  * The connection to Ceph: one librados client for the process, and one pool.
  *
- * A thread connects in the background and tries again for as long as it takes, so a backend can start before its
- * cluster. Once connected, librados itself comes back after every outage.
+ * A thread connects in the background and tries again for as long as it takes, so a backend can start before
+ * its cluster. Once connected, librados itself comes back after every outage.
  */
 
 #include <rados/librados.h>
@@ -40,8 +40,8 @@ const char *cluster_fsid(const struct cluster *cluster);
 /* The ioctx of an event loop, used by that loop only; only when ready. */
 rados_ioctx_t cluster_ioctx(struct cluster *cluster, unsigned loop);
 
-/* A new ioctx for a thread that makes blocking calls, to be given to rados_ioctx_destroy. Negative errno when Ceph is
- * not connected yet. */
+/* A new ioctx for a thread that makes blocking calls, to be given to rados_ioctx_destroy. Negative errno when
+ * Ceph is not connected yet. */
 int cluster_open_ioctx(struct cluster *cluster, rados_ioctx_t *ioctx);
 
 /* A monitor command; blocks up to the time-out. Appends the answer. 0 or a negative errno. */

@@ -2,8 +2,8 @@
 #define CEPH_LB_EXECUTOR_H
 
 /*
- * "Run this over there": the one way by which work crosses threads. An event loop is an executor (http.h makes
- * them), and so is the pool of threads for blocking calls (workers.h).
+ * "Run this over there": the one way by which work crosses threads. An event loop is an executor (http.h
+ * makes them), and so is the pool of threads for blocking calls (workers.h).
  */
 
 #include <stdint.h>

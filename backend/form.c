@@ -17,8 +17,8 @@ static struct slice cut(struct slice *rest, char separator)
 }
 
 /*
- * One `; name=value` off the front of *rest (RFC 9110, 5.6.6). The value keeps its quotes, since a filename and a
- * boundary undo them differently. False at the end and at a syntax error (*wrong).
+ * One `; name=value` off the front of *rest (RFC 9110, 5.6.6). The value keeps its quotes, since a filename
+ * and a boundary undo them differently. False at the end and at a syntax error (*wrong).
  */
 static bool next_parameter(struct slice *rest, struct slice *name, struct slice *value, bool *wrong)
 {
@@ -40,7 +40,8 @@ static bool next_parameter(struct slice *rest, struct slice *name, struct slice 
 
     if (rest->len != 0 && rest->base[0] == '"') {
         for (i = 1; i < rest->len && rest->base[i] != '"'; i++)
-            if (rest->base[i] == '\\' && i + 1 < rest->len && (rest->base[i + 1] == '"' || rest->base[i + 1] == '\\'))
+            if (rest->base[i] == '\\' && i + 1 < rest->len &&
+                (rest->base[i + 1] == '"' || rest->base[i + 1] == '\\'))
                 i++;
         if (i >= rest->len) {
             *wrong = true;
@@ -192,7 +193,8 @@ static void delimiter_skip(struct slice *rest, struct slice delimiter)
     rest->len -= delimiter.len;
 }
 
-/* The end of a delimiter line: white space, then CRLF (0: another part follows) or "--" (1: the form ends). */
+/* The end of a delimiter line: white space, then CRLF (0: another part follows) or "--" (1: the form ends).
+ */
 static int after_delimiter(struct slice *rest)
 {
     if (slice_starts_with(*rest, "--"))
@@ -208,9 +210,10 @@ static int after_delimiter(struct slice *rest)
     return 0;
 }
 
-/* `delimiter` begins with the line break that belongs to it; `first`, which may stand at the very start of the body,
- * is the same without that. */
-static const char *parse_parts(struct slice body, struct slice delimiter, struct slice first, struct form *form)
+/* `delimiter` begins with the line break that belongs to it; `first`, which may stand at the very start of
+ * the body, is the same without that. */
+static const char *parse_parts(struct slice body, struct slice delimiter, struct slice first,
+                               struct form *form)
 {
     struct slice rest = body;
 
@@ -242,7 +245,8 @@ static const char *parse_parts(struct slice body, struct slice delimiter, struct
         if (problem != NULL)
             return problem;
 
-        /* The content may be empty, and then its closing delimiter shares the line break that ends the header. */
+        /* The content may be empty, and then its closing delimiter shares the line break that ends the
+         * header. */
         next = find((struct slice){head_end.base + 2, head_end.len - 2}, delimiter);
         if (next.base == NULL)
             return "The form is cut short: its closing boundary is missing.";

@@ -8,9 +8,9 @@
  *     manifest  see manifest.h
  *     pending   present while an upload is under way that has published nothing yet
  *
- * The data of the object is the file's content. An object without a tag, or whose size is not what its manifest says,
- * was written by somebody else (`rados put`): it is served as a file all the same, with the object's version as its
- * entity tag. An empty object that has only `pending` is no file.
+ * The data of the object is the file's content. An object without a tag, or whose size is not what its
+ * manifest says, was written by somebody else (`rados put`): it is served as a file all the same, with the
+ * object's version as its entity tag. An empty object that has only `pending` is no file.
  */
 
 #include <rados/librados.h>
@@ -28,7 +28,8 @@
 struct head {
     bool object_exists; /* there is a RADOS object of this name */
     bool exists;        /* and it is a file */
-    uint64_t version;   /* RADOS' own of the object: it grows with every change, removal and re-creation included */
+    uint64_t
+        version; /* RADOS' own of the object: it grows with every change, removal and re-creation included */
     char etag[HEAD_ETAG_SIZE];
     struct manifest manifest; /* for foreign objects made up from size and time of the object */
     char *storage;            /* owned: what the manifest points into */
@@ -46,8 +47,9 @@ struct head_reading {
 void head_add_to_read(rados_read_op_t operation, struct head_reading *reading);
 
 /*
- * Takes a completed reading apart; `result` and `version` are the operation's. Returns 0, also when there is no file
- * (head->exists is false), or a negative errno. The head is to be freed with head_free in either case.
+ * Takes a completed reading apart; `result` and `version` are the operation's. Returns 0, also when there is
+ * no file (head->exists is false), or a negative errno. The head is to be freed with head_free in either
+ * case.
  */
 int head_take(struct head_reading *reading, int result, uint64_t version, struct head *head);
 

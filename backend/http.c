@@ -2,11 +2,11 @@
  * The HTTP server over libh2o 2.2. What is peculiar about that library and shaped this file:
  *
  * - A handler runs when the whole body is there; larger bodies are kept by the library in mapped files.
- * - Content-Length and Transfer-Encoding are not kept among the request's fields; the raw head still stands at the start
- *   of the connection's input buffer while the request is being answered.
+ * - Content-Length and Transfer-Encoding are not kept among the request's fields; the raw head still stands
+ * at the start of the connection's input buffer while the request is being answered.
  * - There is no time-out for sending, so each request has a timer of ours, which cuts the connection.
- * - What is sent must stay until `proceed`, or until the request's pool is cleared; the latter is how the end of a
- *   request, whatever its reason, is noticed.
+ * - What is sent must stay until `proceed`, or until the request's pool is cleared; the latter is how the end
+ * of a request, whatever its reason, is noticed.
  */
 #define _GNU_SOURCE
 #include "http.h"
@@ -24,10 +24,10 @@
 #include "log.h"
 #include "xalloc.h"
 
-#define SPOOL_FROM_SIZE  (512 * 1024) /* larger bodies go to a file */
-#define LISTEN_BACKLOG   1024
-#define ACCEPTS_A_TURN   16
-#define SPOOL_FILE_NAME  "/ceph-lb-body.XXXXXX"
+#define SPOOL_FROM_SIZE (512 * 1024) /* larger bodies go to a file */
+#define LISTEN_BACKLOG  1024
+#define ACCEPTS_A_TURN  16
+#define SPOOL_FILE_NAME "/ceph-lb-body.XXXXXX"
 
 struct http_loop {
     struct executor executor;
@@ -316,7 +316,8 @@ static void add_field(h2o_req_t *req, const char *name, struct slice value)
     h2o_iovec_t copy = h2o_strdup(&req->pool, value.base, value.len);
 
     h2o_strtolower(lower.base, len);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, lower.base, len, 1, as_written.base, copy.base, copy.len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, lower.base, len, 1, as_written.base, copy.base,
+                          copy.len);
 }
 
 void http_add_field(struct http_request *request, const char *name, struct slice value)
@@ -332,21 +333,36 @@ void http_add_field_text(struct http_request *request, const char *name, const c
 static const char *reason_of_status(int status)
 {
     switch (status) {
-    case 200: return "OK";
-    case 201: return "Created";
-    case 204: return "No Content";
-    case 206: return "Partial Content";
-    case 304: return "Not Modified";
-    case 400: return "Bad Request";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 409: return "Conflict";
-    case 412: return "Precondition Failed";
-    case 413: return "Content Too Large";
-    case 416: return "Range Not Satisfiable";
-    case 500: return "Internal Server Error";
-    case 503: return "Service Unavailable";
-    case 507: return "Insufficient Storage";
+    case 200:
+        return "OK";
+    case 201:
+        return "Created";
+    case 204:
+        return "No Content";
+    case 206:
+        return "Partial Content";
+    case 304:
+        return "Not Modified";
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 409:
+        return "Conflict";
+    case 412:
+        return "Precondition Failed";
+    case 413:
+        return "Content Too Large";
+    case 416:
+        return "Range Not Satisfiable";
+    case 500:
+        return "Internal Server Error";
+    case 503:
+        return "Service Unavailable";
+    case 507:
+        return "Insufficient Storage";
     }
     return "Unknown";
 }
@@ -423,7 +439,8 @@ struct error_stream {
     struct slice body;
 };
 
-static void send_error_body(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bufs, size_t count, h2o_send_state_t state)
+static void send_error_body(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bufs, size_t count,
+                            h2o_send_state_t state)
 {
     struct error_stream *stream = (struct error_stream *)self;
     h2o_iovec_t body = h2o_iovec_init(stream->body.base, stream->body.len);
@@ -444,7 +461,8 @@ static void on_response(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **sl
     (void)filter;
     if (req->_generator == NULL || req->_generator->proceed != on_proceed) {
         ssize_t accept = h2o_find_header(&req->headers, H2O_TOKEN_ACCEPT, -1);
-        bool as_text = accept != -1 && accept_prefers_text(slice_of_iovec(req->headers.entries[accept].value));
+        bool as_text =
+            accept != -1 && accept_prefers_text(slice_of_iovec(req->headers.entries[accept].value));
         struct error_stream *stream = (void *)h2o_add_ostream(req, sizeof(*stream), slot);
 
         slot = &stream->super.next;
@@ -452,8 +470,9 @@ static void on_response(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **sl
         stream->body = server->error_body(req->res.status, as_text);
         req->res.content_length = stream->body.len;
         req->res.headers = (h2o_headers_t){NULL, 0, 0};
-        add_field(req, "Content-Type", as_text ? SLICE_LITERAL("text/plain; charset=utf-8")
-                                               : SLICE_LITERAL("application/problem+json"));
+        add_field(req, "Content-Type",
+                  as_text ? SLICE_LITERAL("text/plain; charset=utf-8")
+                          : SLICE_LITERAL("application/problem+json"));
     }
     add_field(req, "X-Backend", slice_of(server->options.backend_name));
     h2o_setup_next_ostream(req, slot);
@@ -537,7 +556,8 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 /* "ADDRESS:PORT" or "[ADDRESS]:PORT", numeric. NULL after an error line. */
 static struct addrinfo *resolve(const char *listen)
 {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     const char *colon = strrchr(listen, ':');
     char *host;
@@ -635,7 +655,8 @@ static void loop_init(struct http_server *server, struct http_loop *loop, unsign
         loop->connections_max = 1;
     pthread_mutex_init(&loop->mutex, NULL);
     h2o_context_init(&loop->context, h2o_evloop_create(), &server->config);
-    h2o_timeout_init(loop->context.loop, &loop->send_timeout, server->options.send_timeout_seconds * UINT64_C(1000));
+    h2o_timeout_init(loop->context.loop, &loop->send_timeout,
+                     server->options.send_timeout_seconds * UINT64_C(1000));
     h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, run_tasks);
     loop->accept_context = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = server->config.hosts};
     server->executors[index] = &loop->executor;

@@ -4,9 +4,9 @@
 /*
  * The HTTP server. Behind this interface stands libh2o; no other file includes h2o.h.
  *
- * Each event loop is a thread with a listening socket of its own. A request belongs to one loop and is touched there
- * only. A handler is called when the whole request has been read. It answers at once or later, by http_respond or by
- * a stream; until it has answered, the request stays valid, whatever the client does.
+ * Each event loop is a thread with a listening socket of its own. A request belongs to one loop and is
+ * touched there only. A handler is called when the whole request has been read. It answers at once or later,
+ * by http_respond or by a stream; until it has answered, the request stays valid, whatever the client does.
  */
 
 #include <stdatomic.h>
@@ -23,7 +23,7 @@ struct http_counters {
     atomic_uint_fast64_t connections_accepted;
     atomic_uint_fast64_t connections_open;
     atomic_uint_fast64_t requests_active;
-    atomic_uint_fast64_t requests[6]; /* GET, HEAD, PUT, POST, DELETE, others */
+    atomic_uint_fast64_t requests[6];  /* GET, HEAD, PUT, POST, DELETE, others */
     atomic_uint_fast64_t responses[6]; /* by the first digit of the status */
     atomic_uint_fast64_t bytes_sent;
     atomic_uint_fast64_t bytes_received; /* in request bodies */
@@ -46,12 +46,13 @@ struct http_options {
 typedef void http_handler(struct http_request *request, void *context);
 
 /*
- * Fills in the body of an error that the server itself answers, before a handler could (413, 400): a problem in the
- * form of the others. Returns text in static storage.
+ * Fills in the body of an error that the server itself answers, before a handler could (413, 400): a problem
+ * in the form of the others. Returns text in static storage.
  */
 typedef struct slice http_error_body(int status, bool as_text);
 
-/* Listens and makes the loops, which do not run yet; NULL after an error line in the log. Options must live as long. */
+/* Listens and makes the loops, which do not run yet; NULL after an error line in the log. Options must live
+ * as long. */
 struct http_server *http_server_new(const struct http_options *options, http_error_body *error_body);
 
 /* The loops, numbered by their index; options->loops of them. */
@@ -61,7 +62,8 @@ struct http_counters *http_server_counters(struct http_server *server);
 /* Starts the threads. */
 void http_server_start(struct http_server *server, http_handler *handler, void *context);
 
-/* How many requests have begun to arrive and are not answered to the end. Blocks until every loop has counted its own. */
+/* How many requests have begun to arrive and are not answered to the end. Blocks until every loop has counted
+ * its own. */
 unsigned http_server_count_requests(struct http_server *server);
 
 /* From now on each response closes its connection. New connections are still taken. */
@@ -76,7 +78,8 @@ void http_server_stop(struct http_server *server);
 struct slice http_request_method(const struct http_request *request);
 /* As it was sent: neither decoded nor normalised; without the query. */
 struct slice http_request_path(const struct http_request *request);
-struct slice http_request_query(const struct http_request *request); /* without "?"; absent when there is none */
+struct slice http_request_query(
+    const struct http_request *request); /* without "?"; absent when there is none */
 struct slice http_request_body(const struct http_request *request);
 /* The first field of that name (in lower case), absent when there is none. */
 struct slice http_request_field(const struct http_request *request, const char *name);
@@ -84,8 +87,8 @@ struct slice http_request_field(const struct http_request *request, const char *
 void http_request_fields(const struct http_request *request, const char *prefix,
                          void (*each)(struct slice name, struct slice value, void *context), void *context);
 /*
- * A sentence when the message is framed in a way that two readers could understand differently (RFC 9112, 6.3): two
- * Content-Length fields, or one beside Transfer-Encoding. NULL when all is well.
+ * A sentence when the message is framed in a way that two readers could understand differently (RFC
+ * 9112, 6.3): two Content-Length fields, or one beside Transfer-Encoding. NULL when all is well.
  */
 const char *http_request_framing_problem(const struct http_request *request);
 /* True when the Accept field prefers text/plain to JSON. */
@@ -108,20 +111,22 @@ void http_close_after_response(struct http_request *request);
 struct http_stream_callbacks {
     /* A piece, not the last one, has left: its buffer is free, and the next may come. */
     void (*sent)(void *context);
-    /* The request is over: all was sent, or the client has gone. All buffers are free, and the request must not be
-     * touched any more. Exactly once. */
+    /* The request is over: all was sent, or the client has gone. All buffers are free, and the request must
+     * not be touched any more. Exactly once. */
     void (*ended)(void *context);
 };
 
 /* Begins a response of content_length bytes, to be sent by http_stream_send. */
 void http_stream_start(struct http_request *request, int status, size_t content_length,
                        const struct http_stream_callbacks *callbacks, void *context);
-/* Sends a piece, not empty; one at a time. It must stay until `sent` or `ended`, for the last one until `ended`. */
+/* Sends a piece, not empty; one at a time. It must stay until `sent` or `ended`, for the last one until
+ * `ended`. */
 void http_stream_send(struct http_request *request, struct slice bytes, bool last);
 /* Ends it before all was sent: the connection is closed, so that the client knows. */
 void http_stream_abort(struct http_request *request);
 
-/* The media type for a file's name, by its ending; "application/octet-stream" when that says nothing. Any thread. */
+/* The media type for a file's name, by its ending; "application/octet-stream" when that says nothing. Any
+ * thread. */
 const char *http_media_type_of_name(struct http_server *server, struct slice name);
 
 #endif

@@ -10,7 +10,8 @@ void http_date_format(int64_t seconds, char text[HTTP_DATE_SIZE])
     struct tm utc;
 
     /* The process stays in the C locale, so the names are the English ones. */
-    if (gmtime_r(&time, &utc) == NULL || strftime(text, HTTP_DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &utc) == 0)
+    if (gmtime_r(&time, &utc) == NULL ||
+        strftime(text, HTTP_DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &utc) == 0)
         strcpy(text, "Thu, 01 Jan 1970 00:00:00 GMT");
 }
 

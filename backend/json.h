@@ -26,12 +26,13 @@ void json_member_text(yajl_gen gen, const char *key, const char *value);
 void json_member_number(yajl_gen gen, const char *key, int64_t value);
 
 /*
- * A member whose value is a file's name: `key`, and where the name is not UTF-8 also `key`_encoded, which holds the
- * exact bytes percent-encoded.
+ * A member whose value is a file's name: `key`, and where the name is not UTF-8 also `key`_encoded, which
+ * holds the exact bytes percent-encoded.
  */
 void json_member_name(yajl_gen gen, const char *key, struct slice name);
 
-/* The value at a path of keys ("a.b.c") below `node`, NULL when it is not there. Numbers and strings with a default. */
+/* The value at a path of keys ("a.b.c") below `node`, NULL when it is not there. Numbers and strings with a
+ * default. */
 yajl_val json_at(yajl_val node, const char *path);
 int64_t json_number_at(yajl_val node, const char *path, int64_t otherwise);
 const char *json_text_at(yajl_val node, const char *path, const char *otherwise);

@@ -87,7 +87,8 @@ static void go_on(struct lane *lane)
         launch(lane, dequeue(&lane->waiting_for_memory));
 }
 
-void lane_init(struct lane *lane, struct cluster *cluster, struct executor *home, unsigned loops, size_t memory)
+void lane_init(struct lane *lane, struct cluster *cluster, struct executor *home, unsigned loops,
+               size_t memory)
 {
     *lane = (struct lane){.cluster = cluster, .home = home};
     lane->memory.total = memory / loops;

@@ -4,10 +4,11 @@
 /*
  * An event loop's way to RADOS: asynchronous operations that begin and end on the loop.
  *
- * librados completes an operation on a thread of its own; there we only take the result and send the call home. It
- * also blocks a caller who has too much under way. So each lane keeps its own, lower limits: at most
- * LANE_CALLS_MAX / loops operations in flight, and at most its share of the memory budget in data to be written. What
- * comes on top waits its turn in a bounded queue, and fails with -ETIMEDOUT when its deadline has passed by then.
+ * librados completes an operation on a thread of its own; there we only take the result and send the call
+ * home. It also blocks a caller who has too much under way. So each lane keeps its own, lower limits: at most
+ * LANE_CALLS_MAX / loops operations in flight, and at most its share of the memory budget in data to be
+ * written. What comes on top waits its turn in a bounded queue, and fails with -ETIMEDOUT when its deadline
+ * has passed by then.
  */
 
 #include <rados/librados.h>
@@ -41,7 +42,8 @@ struct rados_call {
     /* Set by the caller, who owns the memory until `done`. */
     size_t memory;       /* what `launch` will copy; 0 for reads, whose buffers their owner accounts for */
     int64_t deadline_ms; /* on clock_monotonic_ms */
-    /* Builds the operation and hands it to librados with `completion`; returns librados' result. On the loop. */
+    /* Builds the operation and hands it to librados with `completion`; returns librados' result. On the loop.
+     */
     int (*launch)(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion);
     /* On the loop, exactly once, never from within lane_call. `result` and `version` are set. */
     void (*done)(struct rados_call *call);
@@ -56,7 +58,8 @@ struct rados_call {
     struct rados_call *next;
 };
 
-void lane_init(struct lane *lane, struct cluster *cluster, struct executor *home, unsigned loops, size_t memory);
+void lane_init(struct lane *lane, struct cluster *cluster, struct executor *home, unsigned loops,
+               size_t memory);
 
 /* Begins the operation, or queues it. */
 void lane_call(struct lane *lane, struct rados_call *call);

@@ -21,8 +21,8 @@
 #define FORM_OVERHEAD_MAX (64 * 1024)
 #define POLL_MS           20
 /* After the load balancers can see that we drain, what they had sent off before may still be on its way. */
-#define SETTLE_MS         500
-#define ANNOUNCE_SECONDS  3
+#define SETTLE_MS        500
+#define ANNOUNCE_SECONDS 3
 
 struct backend {
     struct options options;
@@ -141,9 +141,10 @@ static int wait_for_signal(const sigset_t *signals, int ms)
     return number > 0 ? number : 0;
 }
 
-/* Waits until no request has been under way for `quiet_ms`. False when the time is over; ends the process at a second
- * signal. */
-static bool wait_until_quiet(struct backend *backend, const sigset_t *signals, int64_t quiet_ms, int64_t deadline_ms)
+/* Waits until no request has been under way for `quiet_ms`. False when the time is over; ends the process at
+ * a second signal. */
+static bool wait_until_quiet(struct backend *backend, const sigset_t *signals, int64_t quiet_ms,
+                             int64_t deadline_ms)
 {
     int64_t quiet_since_ms = clock_monotonic_ms();
 

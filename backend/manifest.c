@@ -2,7 +2,13 @@
 
 #include "xalloc.h"
 
-enum { FIELD_SIZE = 1, FIELD_MODIFIED = 2, FIELD_MEDIA_TYPE = 3, FIELD_METADATA = 4, FIELD_OPTIONAL_FROM = 128 };
+enum {
+    FIELD_SIZE = 1,
+    FIELD_MODIFIED = 2,
+    FIELD_MEDIA_TYPE = 3,
+    FIELD_METADATA = 4,
+    FIELD_OPTIONAL_FROM = 128
+};
 
 static const char version_1[2] = {'M', 1};
 

@@ -12,11 +12,12 @@
  *
  *     id  value
  *     1   size of the file in bytes, 8 bytes little-endian; exactly once
- *     2   time of the last change in nanoseconds since 1970 UTC, 8 bytes little-endian two's complement; exactly once
- *     3   media type, at most once
- *     4   one metadata field: name in lower case without "x-meta-", NUL, value; any number of times
+ *     2   time of the last change in nanoseconds since 1970 UTC, 8 bytes little-endian two's complement;
+ * exactly once 3   media type, at most once 4   one metadata field: name in lower case without "x-meta-",
+ * NUL, value; any number of times
  *
- * A reader skips ids from 128 up that it does not know, and refuses unknown ones below: they change the meaning.
+ * A reader skips ids from 128 up that it does not know, and refuses unknown ones below: they change the
+ * meaning.
  */
 
 #include <stdint.h>
@@ -44,8 +45,8 @@ struct manifest {
 /* Appends the encoded form. */
 void manifest_encode(const struct manifest *manifest, struct buffer *to);
 
-/* The slices of *manifest point into `bytes`. False when the bytes are damaged or of a version that this program
- * does not know. */
+/* The slices of *manifest point into `bytes`. False when the bytes are damaged or of a version that this
+ * program does not know. */
 bool manifest_decode(struct slice bytes, struct manifest *manifest);
 
 /* Deep copy: the slices of *to point into *storage, which the caller frees with free(). */

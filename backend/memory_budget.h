@@ -2,8 +2,8 @@
 #define CEPH_LB_MEMORY_BUDGET_H
 
 /*
- * How much memory the data on its way may take on one event loop: its share of --memory. Used on that loop only,
- * so there is neither a lock nor anybody to wake on another thread.
+ * How much memory the data on its way may take on one event loop: its share of --memory. Used on that loop
+ * only, so there is neither a lock nor anybody to wake on another thread.
  */
 
 #include <assert.h>
@@ -24,8 +24,8 @@ static inline bool memory_budget_take(struct memory_budget *budget, size_t bytes
     return true;
 }
 
-/* As much as there is, at most `wanted` and at least `least`, even if that is above the budget: the window of a
- * stream shrinks in this way and never fails. */
+/* As much as there is, at most `wanted` and at least `least`, even if that is above the budget: the window of
+ * a stream shrinks in this way and never fails. */
 static inline size_t memory_budget_take_some(struct memory_budget *budget, size_t wanted, size_t least)
 {
     size_t left = budget->used < budget->total ? budget->total - budget->used : 0;

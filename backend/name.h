@@ -4,7 +4,8 @@
 /*
  * Names of files, and the percent-encoding (RFC 3986, 2.1) that carries them in URLs.
  *
- * A name is 1 to NAME_SIZE_MAX bytes, any byte but NUL. It is also, byte for byte, the name of the RADOS object.
+ * A name is 1 to NAME_SIZE_MAX bytes, any byte but NUL. It is also, byte for byte, the name of the RADOS
+ * object.
  * "/", "//", "." and ".." are ordinary parts of a name, so a path is never normalised.
  */
 

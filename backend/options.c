@@ -33,10 +33,14 @@ static const struct option_row rows[] = {
      "where to listen; an IPv6 address stands in brackets"},
     {"threads", TYPE_NUMBER, AT(threads), "0", 0, 256, "N", "event loops; 0 means one per core"},
     {"workers", TYPE_NUMBER, AT(workers), "4", 1, 64, "N", "threads for listings and statistics"},
-    {"connections", TYPE_NUMBER, AT(connections), "4096", 1, 1000000, "N", "most connections at a time; more wait"},
-    {"memory", TYPE_SIZE, AT(memory), "256MiB", 16 * MIB, 1024 * GIB, "SIZE", "for data on its way to and from Ceph"},
-    {"spool-dir", TYPE_TEXT, AT(spool_dir), "/tmp", 0, 0, "DIRECTORY", "for bodies of more than 512 KiB while they arrive"},
-    {"max-file-size", TYPE_SIZE, AT(max_file_size), "64MiB", 1, 64 * MIB, "SIZE", "larger files are refused (413)"},
+    {"connections", TYPE_NUMBER, AT(connections), "4096", 1, 1000000, "N",
+     "most connections at a time; more wait"},
+    {"memory", TYPE_SIZE, AT(memory), "256MiB", 16 * MIB, 1024 * GIB, "SIZE",
+     "for data on its way to and from Ceph"},
+    {"spool-dir", TYPE_TEXT, AT(spool_dir), "/tmp", 0, 0, "DIRECTORY",
+     "for bodies of more than 512 KiB while they arrive"},
+    {"max-file-size", TYPE_SIZE, AT(max_file_size), "64MiB", 1, 64 * MIB, "SIZE",
+     "larger files are refused (413)"},
     {"request-timeout", TYPE_NUMBER, AT(request_timeout), "3600", 1, 86400, "SECONDS",
      "for one request to arrive, and for an idle connection"},
     {"send-timeout", TYPE_NUMBER, AT(send_timeout), "60", 1, 86400, "SECONDS",
@@ -102,8 +106,10 @@ static bool parse_size(const char *text, uint64_t *bytes)
 
 static bool parse_level(const char *text, uint64_t *level)
 {
-    static const char *const names[] = {
-        [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn", [LOG_LEVEL_INFO] = "info", [LOG_LEVEL_DEBUG] = "debug"};
+    static const char *const names[] = {[LOG_LEVEL_ERROR] = "error",
+                                        [LOG_LEVEL_WARN] = "warn",
+                                        [LOG_LEVEL_INFO] = "info",
+                                        [LOG_LEVEL_DEBUG] = "debug"};
 
     for (*level = 0; *level < sizeof(names) / sizeof(names[0]); ++*level)
         if (strcmp(text, names[*level]) == 0)
@@ -112,7 +118,8 @@ static bool parse_level(const char *text, uint64_t *level)
 }
 
 /* "where": how the person named it, for the message. */
-static bool set_value(struct options *options, const struct option_row *row, const char *text, const char *where)
+static bool set_value(struct options *options, const struct option_row *row, const char *text,
+                      const char *where)
 {
     void *target = (char *)options + row->offset;
     uint64_t *number = target;
@@ -129,16 +136,17 @@ static bool set_value(struct options *options, const struct option_row *row, con
     case TYPE_NUMBER:
         if (parse_number(text, &end, number) && *end == '\0' && *number >= row->least && *number <= row->most)
             return true;
-        fprintf(stderr, "ceph-lb-backend: %s is \"%s\"; it takes a number from %" PRIu64 " to %" PRIu64 "\n", where,
-                text, row->least, row->most);
+        fprintf(stderr, "ceph-lb-backend: %s is \"%s\"; it takes a number from %" PRIu64 " to %" PRIu64 "\n",
+                where, text, row->least, row->most);
         return false;
     case TYPE_SIZE:
         if (parse_size(text, number) && *number >= row->least && *number <= row->most)
             return true;
-        fprintf(stderr,
-                "ceph-lb-backend: %s is \"%s\"; it takes bytes, or a number with KiB, MiB or GiB, from %" PRIu64
-                " to %" PRIu64 " bytes\n",
-                where, text, row->least, row->most);
+        fprintf(
+            stderr,
+            "ceph-lb-backend: %s is \"%s\"; it takes bytes, or a number with KiB, MiB or GiB, from %" PRIu64
+            " to %" PRIu64 " bytes\n",
+            where, text, row->least, row->most);
         return false;
     case TYPE_SWITCH:
         *(bool *)target = strcmp(text, "on") == 0;

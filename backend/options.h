@@ -2,8 +2,8 @@
 #define CEPH_LB_OPTIONS_H
 
 /*
- * What can be set: on the command line (--op-timeout 5) or in the environment (CEPH_LB_OP_TIMEOUT=5); the command line
- * wins. One table in options.c holds names, types, ranges, defaults and the text of --help.
+ * What can be set: on the command line (--op-timeout 5) or in the environment (CEPH_LB_OP_TIMEOUT=5); the
+ * command line wins. One table in options.c holds names, types, ranges, defaults and the text of --help.
  */
 
 #include <stdbool.h>
@@ -16,7 +16,7 @@ struct options {
     uint64_t connections;
     uint64_t memory; /* bytes */
     const char *spool_dir;
-    uint64_t max_file_size; /* bytes */
+    uint64_t max_file_size;                                /* bytes */
     uint64_t request_timeout, send_timeout, drain_timeout; /* seconds */
 
     const char *pool;
@@ -24,12 +24,12 @@ struct options {
     const char *ceph_name;
     uint64_t op_timeout; /* seconds */
 
-    const char *announce; /* a URL; NULL: do not */
-    const char *announce_address; /* NULL: as `listen` */
+    const char *announce;                                 /* a URL; NULL: do not */
+    const char *announce_address;                         /* NULL: as `listen` */
     const char *announce_password_file, *announce_ssl_ca; /* NULL: none */
 
     bool access_log;
-    uint64_t log_level; /* enum log_level */
+    uint64_t log_level;   /* enum log_level */
     const char *pid_file; /* NULL: none */
 };
 

@@ -42,7 +42,8 @@ void problem_respond(struct http_request *request, enum problem problem, const c
     bool as_text = http_request_wants_text(request);
 
     problem_render(problem, detail, as_text, &body);
-    http_add_field_text(request, "Content-Type", as_text ? "text/plain; charset=utf-8" : "application/problem+json");
+    http_add_field_text(request, "Content-Type",
+                        as_text ? "text/plain; charset=utf-8" : "application/problem+json");
     if (problems[problem].status == 503)
         http_add_field_text(request, "Retry-After", RETRY_AFTER_SECONDS);
     http_respond(request, problems[problem].status, buffer_slice(&body));

@@ -2,31 +2,32 @@
 #define CEPH_LB_PROBLEM_H
 
 /*
- * Everything that can go wrong for a client, as problem details (RFC 9457): one line each, from which come the status,
- * the stable `type` ("urn:ceph-lb:problem:" + slug) and the title. docs/openapi.yaml lists the same.
+ * Everything that can go wrong for a client, as problem details (RFC 9457): one line each, from which come
+ * the status, the stable `type` ("urn:ceph-lb:problem:" + slug) and the title. docs/openapi.yaml lists the
+ * same.
  */
 
 #include "http.h"
 #include "store.h"
 
-#define PROBLEMS(X)                                                                                                 \
-    X(PROBLEM_BAD_REQUEST, 400, "bad-request", "The request is malformed")                                          \
-    X(PROBLEM_BAD_NAME, 400, "bad-name", "The name of the file cannot be used")                                     \
-    X(PROBLEM_BAD_QUERY, 400, "bad-query", "The query cannot be used")                                              \
-    X(PROBLEM_BAD_FORM, 400, "bad-form", "The form is malformed")                                                   \
-    X(PROBLEM_BAD_METADATA, 400, "bad-metadata", "The metadata cannot be kept")                                     \
-    X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such file")                                                 \
-    X(PROBLEM_NO_SUCH_RESOURCE, 404, "no-such-resource", "There is nothing under this path")                        \
-    X(PROBLEM_METHOD, 405, "method-not-allowed", "This method cannot be used here")                                 \
-    X(PROBLEM_PRECONDITION, 412, "precondition-failed", "A condition of the request does not hold")                 \
-    X(PROBLEM_TOO_LARGE, 413, "too-large", "The file is too large")                                                 \
-    X(PROBLEM_RANGE, 416, "range-not-satisfiable", "The file has no bytes in this range")                           \
-    X(PROBLEM_EXPECTATION, 417, "expectation-failed", "The expectation cannot be met")                              \
-    X(PROBLEM_FAILED, 500, "failed", "The operation failed")                                                        \
-    X(PROBLEM_UNAVAILABLE, 503, "unavailable", "Ceph cannot be reached at the moment")                              \
-    X(PROBLEM_CONTENDED, 503, "contended", "Too many clients change this file at the moment")                       \
-    X(PROBLEM_OVERLOADED, 503, "overloaded", "Too much is waiting already")                                         \
-    X(PROBLEM_DRAINING, 503, "draining", "This backend is being stopped")                                           \
+#define PROBLEMS(X)                                                                                          \
+    X(PROBLEM_BAD_REQUEST, 400, "bad-request", "The request is malformed")                                   \
+    X(PROBLEM_BAD_NAME, 400, "bad-name", "The name of the file cannot be used")                              \
+    X(PROBLEM_BAD_QUERY, 400, "bad-query", "The query cannot be used")                                       \
+    X(PROBLEM_BAD_FORM, 400, "bad-form", "The form is malformed")                                            \
+    X(PROBLEM_BAD_METADATA, 400, "bad-metadata", "The metadata cannot be kept")                              \
+    X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such file")                                          \
+    X(PROBLEM_NO_SUCH_RESOURCE, 404, "no-such-resource", "There is nothing under this path")                 \
+    X(PROBLEM_METHOD, 405, "method-not-allowed", "This method cannot be used here")                          \
+    X(PROBLEM_PRECONDITION, 412, "precondition-failed", "A condition of the request does not hold")          \
+    X(PROBLEM_TOO_LARGE, 413, "too-large", "The file is too large")                                          \
+    X(PROBLEM_RANGE, 416, "range-not-satisfiable", "The file has no bytes in this range")                    \
+    X(PROBLEM_EXPECTATION, 417, "expectation-failed", "The expectation cannot be met")                       \
+    X(PROBLEM_FAILED, 500, "failed", "The operation failed")                                                 \
+    X(PROBLEM_UNAVAILABLE, 503, "unavailable", "Ceph cannot be reached at the moment")                       \
+    X(PROBLEM_CONTENDED, 503, "contended", "Too many clients change this file at the moment")                \
+    X(PROBLEM_OVERLOADED, 503, "overloaded", "Too much is waiting already")                                  \
+    X(PROBLEM_DRAINING, 503, "draining", "This backend is being stopped")                                    \
     X(PROBLEM_FULL, 507, "full", "The cluster or the pool is full")
 
 enum problem {

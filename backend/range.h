@@ -8,8 +8,8 @@
 #include "slice.h"
 
 enum range_kind {
-    RANGE_NONE,   /* no field, or one that RFC 9110 says to ignore (another unit, bad syntax, several ranges) */
-    RANGE_FROM,   /* bytes=FIRST-  */
+    RANGE_NONE, /* no field, or one that RFC 9110 says to ignore (another unit, bad syntax, several ranges) */
+    RANGE_FROM, /* bytes=FIRST-  */
     RANGE_CLOSED, /* bytes=FIRST-LAST */
     RANGE_SUFFIX, /* bytes=-LENGTH */
 };

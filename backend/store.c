@@ -7,7 +7,8 @@
 #include "log.h"
 #include "xalloc.h"
 
-struct store *store_new(struct cluster *cluster, const struct store_options *options, struct executor *const *homes)
+struct store *store_new(struct cluster *cluster, const struct store_options *options,
+                        struct executor *const *homes)
 {
     struct store *store = xcalloc(1, sizeof(*store));
     unsigned i;
@@ -70,8 +71,10 @@ static int launch_probe(struct rados_call *call, rados_ioctx_t ioctx, rados_comp
     struct store_probe *probe = probe_of(call);
 
     probe->operation = rados_create_read_op();
-    rados_read_op_stat(probe->operation, &probe->reading.size, &probe->reading.modified, &probe->reading.stat_result);
-    return rados_aio_read_op_operate(probe->operation, ioctx, completion, PROBE_OBJECT, LIBRADOS_OPERATION_NOFLAG);
+    rados_read_op_stat(probe->operation, &probe->reading.size, &probe->reading.modified,
+                       &probe->reading.stat_result);
+    return rados_aio_read_op_operate(probe->operation, ioctx, completion, PROBE_OBJECT,
+                                     LIBRADOS_OPERATION_NOFLAG);
 }
 
 static void on_probed(struct rados_call *call)

@@ -2,11 +2,12 @@
 #define CEPH_LB_STORE_H
 
 /*
- * Files in RADOS. Every call begins on an event loop and ends there, by a callback; nothing here blocks, but for
- * store_list and store_pool_statistics, which are for the workers.
+ * Files in RADOS. Every call begins on an event loop and ends there, by a callback; nothing here blocks, but
+ * for store_list and store_pool_statistics, which are for the workers.
  *
- * A file is one object today (head.h). Each change is one atomic operation on it, guarded by what was read before, so
- * that of concurrent changes one wins whole and no one's conditions are evaluated against something that has gone.
+ * A file is one object today (head.h). Each change is one atomic operation on it, guarded by what was read
+ * before, so that of concurrent changes one wins whole and no one's conditions are evaluated against
+ * something that has gone.
  */
 
 #include <stdatomic.h>
@@ -24,10 +25,10 @@ enum store_result {
     STORE_NOT_MODIFIED,        /* reading: a condition says that the client has it already */
     STORE_PRECONDITION_FAILED, /* a condition does not hold */
     STORE_FULL,                /* cluster, pool or quota */
-    STORE_UNAVAILABLE,         /* Ceph did not answer in time, or not at all, or too much is waiting already */
-    STORE_CONTENDED,           /* too many others change the same file just now */
-    STORE_CHANGED,             /* reading: the file was replaced under way */
-    STORE_FAILED,              /* anything else; the log says what */
+    STORE_UNAVAILABLE, /* Ceph did not answer in time, or not at all, or too much is waiting already */
+    STORE_CONTENDED,   /* too many others change the same file just now */
+    STORE_CHANGED,     /* reading: the file was replaced under way */
+    STORE_FAILED,      /* anything else; the log says what */
 };
 
 struct store_counters {
@@ -50,7 +51,8 @@ struct store {
 };
 
 /* `homes` holds options->loops event loops, numbered by their index. */
-struct store *store_new(struct cluster *cluster, const struct store_options *options, struct executor *const *homes);
+struct store *store_new(struct cluster *cluster, const struct store_options *options,
+                        struct executor *const *homes);
 void store_free(struct store *store);
 
 /* ---- putting ---- */
@@ -110,23 +112,24 @@ struct store_reader;
 struct store_reader_callbacks {
     /* The head has come, or `result` says why not. Then store_reader_start or store_reader_close is due. */
     void (*opened)(void *context, enum store_result result, const struct head *head);
-    /* The next bytes, in order. They stay valid until store_reader_next or store_reader_close. `last`: no more. */
+    /* The next bytes, in order. They stay valid until store_reader_next or store_reader_close. `last`: no
+     * more. */
     void (*data)(void *context, struct slice bytes, bool last);
     /* The rest cannot be had. */
     void (*failed)(void *context, enum store_result result);
 };
 
 /*
- * Reads the head, and with it, in the same operation, the content from first_guess on (up to some 100 KiB), so that a
- * small file is one round trip. Callbacks come on the loop, never from within a call to the reader, and none after
- * store_reader_close.
+ * Reads the head, and with it, in the same operation, the content from first_guess on (up to some 100 KiB),
+ * so that a small file is one round trip. Callbacks come on the loop, never from within a call to the reader,
+ * and none after store_reader_close.
  */
 struct store_reader *store_reader_open(struct store *store, struct executor *home, struct slice name,
                                        uint64_t first_guess, bool want_content,
                                        const struct store_reader_callbacks *callbacks, void *context);
 
-/* Delivers `length` bytes from `offset`, by one call of `data` for each store_reader_next. length is not 0. All of them
- * are of the version that the head described. */
+/* Delivers `length` bytes from `offset`, by one call of `data` for each store_reader_next. length is not 0.
+ * All of them are of the version that the head described. */
 void store_reader_start(struct store_reader *reader, uint64_t offset, uint64_t length);
 
 /* The bytes delivered are no longer needed; the next ones are wanted. */
@@ -171,8 +174,9 @@ void store_list_free(struct list *list);
 struct store_probe {
     struct store *store;
     struct executor *home;
-    void (*done)(struct store_probe *probe); /* on the loop, exactly once; not from within store_probe_begin */
-    enum store_result result;                /* STORE_OK or why not */
+    void (*done)(
+        struct store_probe *probe); /* on the loop, exactly once; not from within store_probe_begin */
+    enum store_result result;       /* STORE_OK or why not */
 
     struct rados_call call;
     struct head_reading reading;
@@ -183,8 +187,10 @@ void store_probe_begin(struct store_probe *probe);
 
 /* ---- for the store's own files ---- */
 
-/* The result for a negative errno of RADOS; `doing` and the object's name go to the log when it is unexpected. */
-enum store_result store_result_of_errno(struct store *store, int error, const char *doing, const char *object);
+/* The result for a negative errno of RADOS; `doing` and the object's name go to the log when it is
+ * unexpected. */
+enum store_result store_result_of_errno(struct store *store, int error, const char *doing,
+                                        const char *object);
 
 /* The deadline of a call that begins now. */
 int64_t store_deadline_ms(const struct store *store);

@@ -1,6 +1,7 @@
 /*
- * Deleting a file. Without conditions it is one round trip: remove what is there. With conditions the head is read, and
- * what is removed is exactly what was judged: the tag guards it, or for a foreign object, which has none, its version.
+ * Deleting a file. Without conditions it is one round trip: remove what is there. With conditions the head is
+ * read, and what is removed is exactly what was judged: the tag guards it, or for a foreign object, which has
+ * none, its version.
  */
 #include "store.h"
 
@@ -70,7 +71,8 @@ static void on_removed(struct rados_call *call)
         head_free(&operation->head);
         step_read(operation);
     } else if (call->result < 0) {
-        finish(operation, store_result_of_errno(operation->store, call->result, "cannot delete", operation->object));
+        finish(operation,
+               store_result_of_errno(operation->store, call->result, "cannot delete", operation->object));
     } else {
         finish(operation, STORE_OK);
     }
@@ -95,7 +97,8 @@ static void on_read(struct rados_call *call)
     }
     error = head_take(&operation->reading, call->result, call->version, &operation->head);
     if (error < 0) {
-        finish(operation, store_result_of_errno(operation->store, error, "cannot read the head of", operation->object));
+        finish(operation,
+               store_result_of_errno(operation->store, error, "cannot read the head of", operation->object));
         return;
     }
     if (!operation->head.exists) {

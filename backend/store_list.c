@@ -1,7 +1,8 @@
 /*
- * Listing: a walk over all objects of the pool, of which the first `limit` names in byte order behind `after` are
- * kept; then size, time and type of each are read. The walk gives names in the order of their hashes, so every page
- * walks the whole pool; but it keeps no more than some multiple of a page in memory, however large the pool is.
+ * Listing: a walk over all objects of the pool, of which the first `limit` names in byte order behind `after`
+ * are kept; then size, time and type of each are read. The walk gives names in the order of their hashes, so
+ * every page walks the whole pool; but it keeps no more than some multiple of a page in memory, however large
+ * the pool is.
  */
 #define _GNU_SOURCE
 #include "store.h"
@@ -37,7 +38,8 @@ static void smallest_settle(struct smallest *smallest)
     qsort(smallest->entries, smallest->count, sizeof(*smallest->entries), compare_entries);
     for (i = 0; i < smallest->count; i++) {
         struct list_entry *entry = &smallest->entries[i];
-        if (kept == smallest->wanted || (kept != 0 && compare_entries(entry, &smallest->entries[kept - 1]) == 0))
+        if (kept == smallest->wanted ||
+            (kept != 0 && compare_entries(entry, &smallest->entries[kept - 1]) == 0))
             free(entry->name);
         else
             smallest->entries[kept++] = *entry;
@@ -69,7 +71,8 @@ static void consider(struct smallest *smallest, const struct list_options *optio
         return;
     if (options->delimiter.len != 0) {
         const char *rest = name.base + options->prefix.len;
-        const char *end = memmem(rest, name.len - options->prefix.len, options->delimiter.base, options->delimiter.len);
+        const char *end =
+            memmem(rest, name.len - options->prefix.len, options->delimiter.base, options->delimiter.len);
         if (end != NULL) {
             is_prefix = true;
             shown.len = (size_t)(end - name.base) + options->delimiter.len;
@@ -119,8 +122,8 @@ static void ask_head(rados_ioctx_t ioctx, struct head_ask *ask, struct list_entr
     ask->operation = rados_create_read_op();
     head_add_to_read(ask->operation, &ask->reading);
     rados_aio_create_completion2(NULL, NULL, &ask->completion);
-    ask->launch_error =
-        rados_aio_read_op_operate(ask->operation, ioctx, ask->completion, entry->name, LIBRADOS_OPERATION_NOFLAG);
+    ask->launch_error = rados_aio_read_op_operate(ask->operation, ioctx, ask->completion, entry->name,
+                                                  LIBRADOS_OPERATION_NOFLAG);
 }
 
 /* Waits for the answer. An entry whose file has gone meanwhile gets name NULL. */
@@ -198,7 +201,8 @@ enum store_result store_list(struct store *store, const struct list_options *opt
     error = walk(ioctx, options, &smallest);
     smallest_settle(&smallest);
 
-    /* One more than wanted was kept: it says whether there is a next page, which begins behind the last one shown. */
+    /* One more than wanted was kept: it says whether there is a next page, which begins behind the last one
+     * shown. */
     if (smallest.count > options->limit) {
         struct list_entry *last = &smallest.entries[options->limit - 1];
         free(smallest.entries[--smallest.count].name);
@@ -212,7 +216,8 @@ enum store_result store_list(struct store *store, const struct list_options *opt
     list->count = smallest.count;
     list->entries = smallest.entries;
     drop_vanished(list);
-    return error < 0 ? store_result_of_errno(store, error, "cannot list pool", cluster_pool(store->cluster)) : STORE_OK;
+    return error < 0 ? store_result_of_errno(store, error, "cannot list pool", cluster_pool(store->cluster))
+                     : STORE_OK;
 }
 
 void store_list_free(struct list *list)

@@ -5,8 +5,8 @@
  *     read     the head that stands there; the client's conditions are judged by it.
  *     replace  the same as create, but guarded by the version that was read. Another one by now: read again.
  *
- * Losing a race means that somebody else's version was published, so the number of times is bounded only to be sure
- * that every loop ends.
+ * Losing a race means that somebody else's version was published, so the number of times is bounded only to
+ * be sure that every loop ends.
  */
 #include "store.h"
 
@@ -27,7 +27,8 @@ static void finish(struct store_put *put, enum store_result result)
     put->done(put);
 }
 
-static int launch_write(struct store_put *put, bool exclusive, rados_ioctx_t ioctx, rados_completion_t completion)
+static int launch_write(struct store_put *put, bool exclusive, rados_ioctx_t ioctx,
+                        rados_completion_t completion)
 {
     rados_write_op_t operation = rados_create_write_op();
     int result;
@@ -38,7 +39,8 @@ static int launch_write(struct store_put *put, bool exclusive, rados_ioctx_t ioc
         rados_write_op_assert_version(operation, put->head.version);
     rados_write_op_write_full(operation, put->content.base, put->content.len);
     head_add_to_write(operation, put->tag, put->manifest);
-    result = rados_aio_write_op_operate(operation, ioctx, completion, put->object, NULL, LIBRADOS_OPERATION_NOFLAG);
+    result = rados_aio_write_op_operate(operation, ioctx, completion, put->object, NULL,
+                                        LIBRADOS_OPERATION_NOFLAG);
     rados_release_write_op(operation);
     return result;
 }
@@ -59,7 +61,8 @@ static int launch_read(struct rados_call *call, rados_ioctx_t ioctx, rados_compl
 
     put->read_operation = rados_create_read_op();
     head_add_to_read(put->read_operation, &put->reading);
-    return rados_aio_read_op_operate(put->read_operation, ioctx, completion, put->object, LIBRADOS_OPERATION_NOFLAG);
+    return rados_aio_read_op_operate(put->read_operation, ioctx, completion, put->object,
+                                     LIBRADOS_OPERATION_NOFLAG);
 }
 
 static void on_written(struct rados_call *call);
@@ -145,7 +148,8 @@ void store_put_begin(struct store_put *put)
     put->read_operation = NULL;
     put->attempts = 0;
 
-    /* Conditions that can only hold when something is there are judged before the content is sent anywhere. */
+    /* Conditions that can only hold when something is there are judged before the content is sent anywhere.
+     */
     if (put->conditions.if_match.base != NULL || put->conditions.if_unmodified_since.base != NULL)
         step_read(put);
     else

@@ -1,7 +1,7 @@
 /*
- * Reading a file as a stream. The opening operation brings the head and a first piece of the content together. After
- * that one piece is under way while the one before it is with the consumer: two buffers, from the loop's share of the
- * memory budget, smaller when that is short.
+ * Reading a file as a stream. The opening operation brings the head and a first piece of the content
+ * together. After that one piece is under way while the one before it is with the consumer: two buffers, from
+ * the loop's share of the memory budget, smaller when that is short.
  *
  * Each further piece is read under assert_version: a file that is replaced while it is being read ends in
  * STORE_CHANGED, never in a mixture of two versions.
@@ -87,7 +87,8 @@ static void reader_free(struct store_reader *reader)
     free(reader);
 }
 
-/* True when the consumer has left; the reader is freed with it, unless something under way will come back to it. */
+/* True when the consumer has left; the reader is freed with it, unless something under way will come back to
+ * it. */
 static bool free_if_closed(struct store_reader *reader)
 {
     if (!reader->closed)
@@ -112,8 +113,8 @@ static int launch_open(struct rados_call *call, rados_ioctx_t ioctx, rados_compl
     reader->operation = rados_create_read_op();
     head_add_to_read(reader->operation, &reader->reading);
     if (reader->being_read != NULL)
-        rados_read_op_read(reader->operation, reader->call_offset, reader->call_length, reader->being_read->bytes,
-                           &reader->call_brought, &reader->call_read_result);
+        rados_read_op_read(reader->operation, reader->call_offset, reader->call_length,
+                           reader->being_read->bytes, &reader->call_brought, &reader->call_read_result);
     return rados_aio_read_op_operate(reader->operation, ioctx, completion, reader->object,
                                      LIBRADOS_OPERATION_NOFLAG);
 }
@@ -263,11 +264,12 @@ static void deliver_piece(struct store_reader *reader)
     atomic_fetch_add_explicit(&reader->store->counters.bytes_read, piece->len, memory_order_relaxed);
     /* Before the callback, so that the next piece is on its way while this one is sent. */
     read_ahead(reader);
-    reader->callbacks.data(reader->context, (struct slice){piece->bytes, piece->len}, reader->undelivered == 0);
+    reader->callbacks.data(reader->context, (struct slice){piece->bytes, piece->len},
+                           reader->undelivered == 0);
 }
 
-/* Hands over what is wanted and ready, or sees to it that it is being read. The consumer may ask for the next piece, or
- * leave, while it is called. */
+/* Hands over what is wanted and ready, or sees to it that it is being read. The consumer may ask for the next
+ * piece, or leave, while it is called. */
 static void deliver(struct store_reader *reader)
 {
     reader->in_callback = true;
@@ -280,7 +282,8 @@ static void deliver(struct store_reader *reader)
 
 static void run_delivery(struct task *task)
 {
-    struct store_reader *reader = (struct store_reader *)((char *)task - offsetof(struct store_reader, delivery));
+    struct store_reader *reader =
+        (struct store_reader *)((char *)task - offsetof(struct store_reader, delivery));
 
     reader->delivery_queued = false;
     if (!free_if_closed(reader))

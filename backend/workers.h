@@ -2,11 +2,12 @@
 #define CEPH_LB_WORKERS_H
 
 /*
- * A few threads for calls that exist only as blocking ones: monitor commands, statistics, the walk over a pool.
+ * A few threads for calls that exist only as blocking ones: monitor commands, statistics, the walk over a
+ * pool.
  *
- * Asks for the same thing (the same key) share one job, by the rule that makes an answer never older than its ask: who
- * comes while the job is still queued joins it; who comes while it runs gets the next one, of which there is one at
- * most. So a key costs one thread at a time however many ask.
+ * Asks for the same thing (the same key) share one job, by the rule that makes an answer never older than its
+ * ask: who comes while the job is still queued joins it; who comes while it runs gets the next one, of which
+ * there is one at most. So a key costs one thread at a time however many ask.
  */
 
 #include <stdatomic.h>
@@ -36,8 +37,8 @@ struct job {
 /* Somebody who waits for an answer; the asker's memory until `done`. */
 struct ask {
     struct executor *home;
-    /* On the asker's loop, exactly once. The asker owns one reference to ask->answer; NULL means that the workers are
-     * overloaded or stopped and the job did not run. */
+    /* On the asker's loop, exactly once. The asker owns one reference to ask->answer; NULL means that the
+     * workers are overloaded or stopped and the job did not run. */
     void (*done)(struct ask *ask);
     struct answer *answer;
 
