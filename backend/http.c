@@ -32,7 +32,6 @@
 struct http_loop {
     struct executor executor;
     struct http_server *server;
-    pthread_t thread;
 
     h2o_context_t context;
     h2o_accept_ctx_t accept_context;
@@ -41,6 +40,7 @@ struct http_loop {
     int listen_fd;
     unsigned connections, connections_max;
     bool stop;
+    sem_t ended; /* nothing happens on the loop any more */
 
     /* Tasks from other threads: a list of ours, and a message of h2o's that says there is something in it. */
     h2o_multithread_receiver_t receiver;
@@ -654,6 +654,7 @@ static void loop_init(struct http_server *server, struct http_loop *loop, unsign
     if (loop->connections_max == 0)
         loop->connections_max = 1;
     pthread_mutex_init(&loop->mutex, NULL);
+    sem_init(&loop->ended, 0, 0);
     h2o_context_init(&loop->context, h2o_evloop_create(), &server->config);
     h2o_timeout_init(loop->context.loop, &loop->send_timeout,
                      server->options.send_timeout_seconds * UINT64_C(1000));
@@ -703,17 +704,22 @@ static void *run_loop(void *argument)
     h2o_socket_read_start(loop->listener, on_accept);
     while (!loop->stop)
         h2o_evloop_run(loop->context.loop, INT32_MAX);
+    sem_post(&loop->ended);
+    /* The thread stays until the process ends: h2o keeps memory for reuse in thread-local pools that nobody can free. */
+    for (;;)
+        pause();
     return NULL;
 }
 
 void http_server_start(struct http_server *server, http_handler *handler, void *context)
 {
+    pthread_t thread;
     unsigned i;
 
     server->handler = handler;
     server->handler_context = context;
     for (i = 0; i < server->options.loops; i++) {
-        if (pthread_create(&server->loops[i].thread, NULL, run_loop, &server->loops[i]) != 0) {
+        if (pthread_create(&thread, NULL, run_loop, &server->loops[i]) != 0) {
             log_error("cannot start a thread for an event loop");
             abort();
         }
@@ -803,7 +809,8 @@ void http_server_stop(struct http_server *server)
 
     give_order(server, end_loop);
     for (i = 0; i < server->options.loops; i++)
-        pthread_join(server->loops[i].thread, NULL);
+        while (sem_wait(&server->loops[i].ended) != 0)
+            ;
 }
 
 const char *http_media_type_of_name(struct http_server *server, struct slice name)

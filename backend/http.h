@@ -70,7 +70,7 @@ unsigned http_server_count_requests(struct http_server *server);
 void http_server_drain(struct http_server *server);
 /* No new connections any more. */
 void http_server_stop_listening(struct http_server *server);
-/* Ends the threads, closes everything, frees. */
+/* Ends the loops: no task and no handler runs any more. What they hold stays until the process ends. */
 void http_server_stop(struct http_server *server);
 
 /* ---- a request ---- */

@@ -35,7 +35,8 @@ static void smallest_settle(struct smallest *smallest)
 {
     size_t i, kept = 0;
 
-    qsort(smallest->entries, smallest->count, sizeof(*smallest->entries), compare_entries);
+    if (smallest->count != 0)
+        qsort(smallest->entries, smallest->count, sizeof(*smallest->entries), compare_entries);
     for (i = 0; i < smallest->count; i++) {
         struct list_entry *entry = &smallest->entries[i];
         if (kept == smallest->wanted ||
