@@ -1,0 +1,518 @@
+#include "ceph_lb_list.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* In a table, the length of an SQL NULL. */
+#define NULL_LENGTH UINT32_MAX
+
+enum {
+    VALUE_MAX = 64, /* longer values of the columns below mean nothing */
+};
+
+typedef struct {
+    const unsigned char *data; /* NULL: an SQL NULL */
+    uint32_t             len;
+} value_t;
+
+/* The columns that are looked at, wherever they stand in the answer. */
+enum {
+    COLUMN_ADDRESS,
+    COLUMN_PORT,
+    COLUMN_WEIGHT,
+    COLUMN_STATE,
+    COLUMN_BACKUP,
+    COLUMN_MAX_CONNS,
+    COLUMNS,
+};
+
+static const char *const column_names[COLUMNS] = {
+    "address",
+    "port",
+    "weight",
+    "state",
+    "backup",
+    "max_conns",
+};
+
+/* One row: the text of each column, NULL where the table has no such column. */
+typedef struct {
+    char        text[COLUMNS][VALUE_MAX];
+    const char *column[COLUMNS];
+} row_t;
+
+static int     append(ceph_lb_table_t *t, const void *data, uint32_t len);
+static int     reserve(ceph_lb_table_t *t, size_t size);
+static value_t next_value(const unsigned char **p);
+static int     find_columns(
+        const ceph_lb_table_t *t, int *which, const unsigned char **p);
+static const char *read_row(const ceph_lb_table_t *t, const int *which,
+    const unsigned char **p, row_t *row);
+static const char *parse_row(const row_t *row, ceph_lb_backend_t *b, int *used);
+static const char *parse_address(
+    const char *text, uint32_t port, ceph_lb_backend_t *b);
+static int parse_number(const char *text, uint32_t *number);
+static int remember_address(
+    size_t *buckets, size_t mask, const ceph_lb_backend_t *seen, size_t n);
+
+void
+ceph_lb_table_init(ceph_lb_table_t *t)
+{
+    memset(t, 0, sizeof(*t));
+}
+
+void
+ceph_lb_table_free(ceph_lb_table_t *t)
+{
+    free(t->data);
+    ceph_lb_table_init(t);
+}
+
+int
+ceph_lb_table_begin(ceph_lb_table_t *t, size_t columns,
+    const char *const *names, const size_t *lengths)
+{
+    size_t i;
+
+    t->size = 0;
+    t->columns = columns;
+    t->rows = 0;
+    t->skipped = 0;
+
+    for (i = 0; i < columns; i++) {
+        if (append(t, names[i], (uint32_t) lengths[i]) != 0) {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+int
+ceph_lb_table_add(
+    ceph_lb_table_t *t, const char *const *values, const unsigned long *lengths)
+{
+    size_t i, size = 0;
+
+    for (i = 0; i < t->columns; i++) {
+        size += sizeof(uint32_t) + (values[i] != NULL ? lengths[i] : 0);
+    }
+
+    if (t->skipped > 0 || t->rows == CEPH_LB_ROWS_MAX
+        || size > CEPH_LB_BYTES_MAX - t->size)
+    {
+        t->skipped++;
+        return 0;
+    }
+
+    for (i = 0; i < t->columns; i++) {
+        if (append(t, values[i],
+                values[i] != NULL ? (uint32_t) lengths[i] : NULL_LENGTH)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    t->rows++;
+
+    return 0;
+}
+
+int
+ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b)
+{
+    return a->size == b->size && a->columns == b->columns && a->rows == b->rows
+        && a->skipped == b->skipped && memcmp(a->data, b->data, a->size) == 0;
+}
+
+ceph_lb_list_t *
+ceph_lb_list_create(const ceph_lb_table_t *t, ceph_lb_problem_pt report,
+    void *data, const char **error)
+{
+    int                  which[COLUMNS], used;
+    row_t                row;
+    size_t               i, mask, parsed, *buckets;
+    const char          *problem;
+    ceph_lb_list_t      *list;
+    ceph_lb_backend_t   *b;
+    const unsigned char *p = t->data;
+
+    if (t->columns == 0 || !find_columns(t, which, &p)) {
+        *error = "the answer has no column \"address\"";
+        return NULL;
+    }
+
+    for (mask = 15; mask < 2 * t->rows; mask = mask * 2 + 1) {
+        /* void */
+    }
+
+    buckets = calloc(mask + 1, sizeof(size_t));
+    list = calloc(1,
+        sizeof(ceph_lb_list_t) + t->rows * sizeof(ceph_lb_backend_t) + t->size);
+
+    if (buckets == NULL || list == NULL) {
+        free(buckets);
+        free(list);
+        *error = "out of memory";
+        return NULL;
+    }
+
+    list->refs = 1;
+    list->table = *t;
+    list->table.data = (unsigned char *) &list->backends[t->rows];
+    list->table.capacity = t->size;
+    memcpy(list->table.data, t->data, t->size);
+
+    /*
+     * Every address is parsed first, also of backends that get no requests:
+     * of two rows with the same address the first counts, whatever it says.
+     */
+
+    parsed = 0;
+
+    for (i = 1; i <= t->rows; i++) {
+        b = &list->backends[parsed];
+        used = 0;
+
+        problem = read_row(t, which, &p, &row);
+
+        if (problem == NULL) {
+            problem = parse_row(&row, b, &used);
+        }
+
+        if (problem == NULL
+            && !remember_address(buckets, mask, list->backends, parsed)) {
+            problem = "a row with the same address and port came before";
+        }
+
+        if (problem != NULL) {
+            report(data, i, row.column[COLUMN_ADDRESS], problem);
+            continue;
+        }
+
+        b->weight = used ? b->weight : 0;
+        parsed++;
+    }
+
+    free(buckets);
+
+    for (i = 0; i < parsed; i++) {
+        if (list->backends[i].weight > 0) {
+            list->backends[list->count++] = list->backends[i];
+        }
+    }
+
+    if (t->skipped > 0) {
+        report(data, 0, NULL, "rows beyond the limit are not looked at");
+    }
+
+    return list;
+}
+
+void
+ceph_lb_list_free(ceph_lb_list_t *list)
+{
+    free(list);
+}
+
+int
+ceph_lb_address_equal(const ceph_lb_backend_t *a, const ceph_lb_backend_t *b)
+{
+    return a->socklen == b->socklen
+        && memcmp(&a->address, &b->address, a->socklen) == 0;
+}
+
+uint32_t
+ceph_lb_address_hash(const ceph_lb_backend_t *b)
+{
+    size_t               i;
+    uint32_t             hash = 2166136261U; /* FNV-1a */
+    const unsigned char *p = (const unsigned char *) &b->address;
+
+    for (i = 0; i < b->socklen; i++) {
+        hash = (hash ^ p[i]) * 16777619U;
+    }
+
+    return hash;
+}
+
+static int
+append(ceph_lb_table_t *t, const void *data, uint32_t len)
+{
+    size_t bytes = len == NULL_LENGTH ? 0 : len;
+
+    if (reserve(t, sizeof(len) + bytes) != 0) {
+        return -1;
+    }
+
+    memcpy(t->data + t->size, &len, sizeof(len));
+    t->size += sizeof(len);
+
+    if (bytes > 0) {
+        memcpy(t->data + t->size, data, bytes);
+        t->size += bytes;
+    }
+
+    return 0;
+}
+
+static int
+reserve(ceph_lb_table_t *t, size_t size)
+{
+    size_t         capacity;
+    unsigned char *data;
+
+    if (t->capacity - t->size >= size) {
+        return 0;
+    }
+
+    for (capacity = t->capacity > 0 ? t->capacity : 1024;
+         capacity - t->size < size; capacity *= 2)
+    {
+        /* void */
+    }
+
+    data = realloc(t->data, capacity);
+    if (data == NULL) {
+        return -1;
+    }
+
+    t->data = data;
+    t->capacity = capacity;
+
+    return 0;
+}
+
+static value_t
+next_value(const unsigned char **p)
+{
+    value_t v;
+
+    memcpy(&v.len, *p, sizeof(v.len));
+    *p += sizeof(v.len);
+
+    if (v.len == NULL_LENGTH) {
+        v.data = NULL;
+        v.len = 0;
+        return v;
+    }
+
+    v.data = *p;
+    *p += v.len;
+
+    return v;
+}
+
+/* Leaves *p at the first row; 0 when there is no column for the address. */
+static int
+find_columns(const ceph_lb_table_t *t, int *which, const unsigned char **p)
+{
+    int     c;
+    size_t  i;
+    value_t name;
+
+    for (c = 0; c < COLUMNS; c++) {
+        which[c] = -1;
+    }
+
+    for (i = 0; i < t->columns; i++) {
+        name = next_value(p);
+
+        for (c = 0; c < COLUMNS; c++) {
+            if (which[c] == -1 && name.len == strlen(column_names[c])
+                && strncasecmp(
+                       (const char *) name.data, column_names[c], name.len)
+                       == 0)
+            {
+                which[c] = (int) i;
+            }
+        }
+    }
+
+    return which[COLUMN_ADDRESS] != -1;
+}
+
+/* Moves *p behind the row also when there is a problem with it. */
+static const char *
+read_row(const ceph_lb_table_t *t, const int *which, const unsigned char **p,
+    row_t *row)
+{
+    int         c;
+    size_t      i;
+    value_t     value;
+    const char *problem = NULL;
+
+    memset(row->column, 0, sizeof(row->column));
+
+    for (i = 0; i < t->columns; i++) {
+        value = next_value(p);
+
+        for (c = 0; c < COLUMNS; c++) {
+            if (which[c] != (int) i) {
+                continue;
+            }
+
+            if (value.data == NULL) {
+                problem = "a column is NULL";
+                continue;
+            }
+
+            if (value.len >= VALUE_MAX
+                || memchr(value.data, '\0', value.len) != NULL) {
+                problem = "a value is too long or holds a zero byte";
+                value.len = 0;
+            }
+
+            memcpy(row->text[c], value.data, value.len);
+            row->text[c][value.len] = '\0';
+            row->column[c] = row->text[c];
+        }
+    }
+
+    return problem;
+}
+
+/* *used says whether the backend may get requests. */
+static const char *
+parse_row(const row_t *row, ceph_lb_backend_t *b, int *used)
+{
+    uint32_t    port = CEPH_LB_DEFAULT_PORT, backup = 0;
+    const char *state = row->column[COLUMN_STATE];
+
+    memset(b, 0, sizeof(*b));
+    b->weight = 1;
+
+    if (row->column[COLUMN_PORT] != NULL
+        && (!parse_number(row->column[COLUMN_PORT], &port) || port == 0
+            || port > UINT16_MAX))
+    {
+        return "the port is not a number from 1 to 65535";
+    }
+
+    if (row->column[COLUMN_WEIGHT] != NULL
+        && !parse_number(row->column[COLUMN_WEIGHT], &b->weight))
+    {
+        return "the weight is not a number from 0 to 4294967295";
+    }
+
+    if (row->column[COLUMN_BACKUP] != NULL
+        && !parse_number(row->column[COLUMN_BACKUP], &backup))
+    {
+        return "the column \"backup\" is not a number";
+    }
+
+    if (row->column[COLUMN_MAX_CONNS] != NULL
+        && !parse_number(row->column[COLUMN_MAX_CONNS], &b->max_conns))
+    {
+        return "the column \"max_conns\" is not a number";
+    }
+
+    if (state != NULL && strcasecmp(state, "up") != 0
+        && strcasecmp(state, "drain") != 0 && strcasecmp(state, "down") != 0)
+    {
+        return "the state is not one of up, drain, down";
+    }
+
+    b->backup = backup != 0;
+    *used = b->weight > 0 && (state == NULL || strcasecmp(state, "up") == 0);
+
+    return parse_address(row->column[COLUMN_ADDRESS], port, b);
+}
+
+static const char *
+parse_address(const char *text, uint32_t port, ceph_lb_backend_t *b)
+{
+    int  n;
+    char plain[INET6_ADDRSTRLEN];
+
+    if (inet_pton(AF_INET, text, &b->address.in.sin_addr) == 1) {
+        b->address.in.sin_family = AF_INET;
+        b->address.in.sin_port = htons((uint16_t) port);
+        b->socklen = sizeof(b->address.in);
+
+        if (b->address.in.sin_addr.s_addr == htonl(INADDR_ANY)
+            || b->address.in.sin_addr.s_addr == htonl(INADDR_BROADCAST)
+            || IN_MULTICAST(ntohl(b->address.in.sin_addr.s_addr)))
+        {
+            return "not the address of one host";
+        }
+
+        n = snprintf(b->name, sizeof(b->name), "%s:%u", text, (unsigned) port);
+
+    } else if (inet_pton(AF_INET6, text, &b->address.in6.sin6_addr) == 1) {
+        b->address.in6.sin6_family = AF_INET6;
+        b->address.in6.sin6_port = htons((uint16_t) port);
+        b->socklen = sizeof(b->address.in6);
+
+        if (IN6_IS_ADDR_UNSPECIFIED(&b->address.in6.sin6_addr)
+            || IN6_IS_ADDR_MULTICAST(&b->address.in6.sin6_addr))
+        {
+            return "not the address of one host";
+        }
+
+        (void) inet_ntop(
+            AF_INET6, &b->address.in6.sin6_addr, plain, sizeof(plain));
+        n = snprintf(
+            b->name, sizeof(b->name), "[%s]:%u", plain, (unsigned) port);
+
+    } else {
+        return "not an IP address";
+    }
+
+    b->name_len = (size_t) n;
+
+    return NULL;
+}
+
+static int
+parse_number(const char *text, uint32_t *number)
+{
+    uint64_t n = 0;
+
+    if (*text == '\0') {
+        return 0;
+    }
+
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9') {
+            return 0;
+        }
+
+        n = n * 10 + (uint64_t) (*text - '0');
+
+        if (n > UINT32_MAX) {
+            return 0;
+        }
+    }
+
+    *number = (uint32_t) n;
+
+    return 1;
+}
+
+/*
+ * Puts seen[n] into the hash table of the addresses seen before it; 0 when the
+ * address is there already.  A bucket holds an index plus one.
+ */
+static int
+remember_address(
+    size_t *buckets, size_t mask, const ceph_lb_backend_t *seen, size_t n)
+{
+    size_t i;
+
+    for (i = ceph_lb_address_hash(&seen[n]) & mask; buckets[i] != 0;
+         i = (i + 1) & mask)
+    {
+        if (ceph_lb_address_equal(&seen[buckets[i] - 1], &seen[n])) {
+            return 0;
+        }
+    }
+
+    buckets[i] = n + 1;
+
+    return 1;
+}

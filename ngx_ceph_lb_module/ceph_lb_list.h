@@ -1,0 +1,101 @@
+/*
+ * The list of backends: from the rows of the registry to an immutable snapshot.
+ *
+ * A table is what the query returned, in one flat buffer that is filled again
+ * and again.  A list is made from a table, keeps a copy of it (so that a later
+ * table can be compared with it: byte for byte the same means the same list),
+ * and is never changed afterwards, except for the owner's reference counter
+ * and the pointers that bind it to the balancer's state (ceph_lb_balance.h).
+ *
+ * Plain C, no thread safety, no logging: problems go to the caller's function.
+ */
+
+#ifndef CEPH_LB_LIST_H
+#define CEPH_LB_LIST_H
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    CEPH_LB_ROWS_MAX = 10000,
+    CEPH_LB_BYTES_MAX = 4 * 1024 * 1024,
+    CEPH_LB_DEFAULT_PORT = 8080, /* for a table without a column "port" */
+    CEPH_LB_NAME_MAX = 64,
+};
+
+typedef struct {
+    unsigned char *data; /* length and bytes of each value, one by one */
+    size_t         size; /* bytes used */
+    size_t         capacity;
+    size_t         columns;
+    size_t         rows;
+    size_t         skipped; /* rows beyond one of the limits */
+} ceph_lb_table_t;
+
+typedef struct ceph_lb_state_s ceph_lb_state_t;
+
+typedef struct {
+    union {
+        struct sockaddr     any;
+        struct sockaddr_in  in;
+        struct sockaddr_in6 in6;
+    } address;
+    socklen_t        socklen;
+    size_t           name_len;
+    char             name[CEPH_LB_NAME_MAX]; /* "10.0.0.1:80", "[::1]:80" */
+    uint32_t         weight;                 /* at least 1 */
+    uint32_t         max_conns;              /* 0: no limit */
+    int              backup;
+    ceph_lb_state_t *state; /* the balancer's, NULL until bound */
+} ceph_lb_backend_t;
+
+typedef struct {
+    size_t            refs; /* the owner's, 1 at first */
+    ceph_lb_table_t   table;
+    size_t            count;
+    ceph_lb_backend_t backends[]; /* those that may get requests */
+} ceph_lb_list_t;
+
+/*
+ * Told of each row that cannot be used and why.  row counts from 1, or is 0
+ * for what concerns the whole table; address is what stands in the row, or
+ * NULL.  The texts live only during the call.
+ */
+typedef void (*ceph_lb_problem_pt)(
+    void *data, size_t row, const char *address, const char *problem);
+
+void ceph_lb_table_init(ceph_lb_table_t *t);
+void ceph_lb_table_free(ceph_lb_table_t *t);
+
+/*
+ * Begins a table with these column names (of the lengths given).  Returns 0,
+ * or -1 when there is no memory.
+ */
+int ceph_lb_table_begin(ceph_lb_table_t *t, size_t columns,
+    const char *const *names, const size_t *lengths);
+
+/*
+ * Adds a row; a NULL in values is an SQL NULL.  A row beyond a limit is only
+ * counted.  Returns 0, or -1 when there is no memory.
+ */
+int ceph_lb_table_add(ceph_lb_table_t *t, const char *const *values,
+    const unsigned long *lengths);
+
+int ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b);
+
+/*
+ * Makes a list of the table; the caller owns it and frees it with
+ * ceph_lb_list_free.  Rows that cannot be used are reported and left out.
+ * Returns NULL when nothing can be made of the table: *error then is a static
+ * text that says why.
+ */
+ceph_lb_list_t *ceph_lb_list_create(const ceph_lb_table_t *t,
+    ceph_lb_problem_pt report, void *data, const char **error);
+void            ceph_lb_list_free(ceph_lb_list_t *list);
+
+int ceph_lb_address_equal(
+    const ceph_lb_backend_t *a, const ceph_lb_backend_t *b);
+uint32_t ceph_lb_address_hash(const ceph_lb_backend_t *b);
+
+#endif /* CEPH_LB_LIST_H */

@@ -1,0 +1,36 @@
+/*
+ * What an "upstream" block with "ceph_lb" says.  Made while the configuration
+ * is read, in the pool of its cycle, and not changed afterwards; only lookup
+ * is a worker's own.
+ */
+
+#ifndef NGX_HTTP_CEPH_LB_CONF_H
+#define NGX_HTTP_CEPH_LB_CONF_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <ngx_thread_pool.h>
+
+#include "ceph_lb_url.h"
+
+typedef struct ngx_http_ceph_lb_lookup_s ngx_http_ceph_lb_lookup_t;
+
+typedef struct {
+    ngx_str_t                  name; /* the URL; empty without "ceph_lb" */
+    ceph_lb_url_t              url;
+    ngx_str_t                  password; /* zero-terminated */
+    ngx_str_t                  query;
+    ngx_str_t                  ssl_ca; /* a file, zero-terminated; or empty */
+    ngx_uint_t                 connections;
+    ngx_msec_t                 timeout;
+    ngx_msec_t                 stale; /* NGX_CONF_UNSET_MSEC: not set; 0: off */
+    ngx_thread_pool_t         *thread_pool;
+    ngx_uint_t                 initialized; /* unsigned  initialized:1; */
+    ngx_http_ceph_lb_lookup_t *lookup;      /* NULL until it is started */
+} ngx_http_ceph_lb_srv_conf_t;
+
+extern ngx_module_t ngx_http_ceph_lb_module;
+
+#endif /* NGX_HTTP_CEPH_LB_CONF_H */

@@ -1,0 +1,869 @@
+#include "ngx_http_ceph_lb_lookup.h"
+
+#include "ngx_http_ceph_lb_mysql.h"
+
+/*
+ * While a query runs that began less than this many milliseconds ago, whoever
+ * arrives waits for its end, even if another connection is idle: one query
+ * that serves many is cheaper than many that serve one.  When queries take
+ * longer, several run at a time.
+ */
+#define NGX_HTTP_CEPH_LB_PATIENCE 2
+
+/* Pauses between attempts to reach the registry, in milliseconds. */
+#define NGX_HTTP_CEPH_LB_PAUSE_MIN 50
+#define NGX_HTTP_CEPH_LB_PAUSE_MAX 1000
+
+/* How many different problems with rows are remembered as logged. */
+#define NGX_HTTP_CEPH_LB_PROBLEMS 256
+
+/* One connection, and the flight that uses it. */
+typedef struct {
+    ngx_http_ceph_lb_mysql_t  *mysql;
+    ngx_http_ceph_lb_lookup_t *lookup;
+    ceph_lb_flight_t           flight;
+    ngx_uint_t                 number; /* of the flight, in order of launch */
+    ngx_msec_t                 launched;
+    unsigned                   proven : 1; /* has answered a query */
+} ngx_http_ceph_lb_line_t;
+
+struct ngx_http_ceph_lb_lookup_s {
+    ngx_http_ceph_lb_srv_conf_t *conf;
+    ngx_log_t                   *log;
+
+    ceph_lb_terminal_t       terminal;
+    ngx_queue_t              waiters; /* all, in the order of their deadlines */
+    ngx_http_ceph_lb_line_t *lines;   /* conf->connections of them */
+
+    ngx_event_t launch; /* posted to the end of this turn of the loop */
+    ngx_event_t hurry;  /* those who wait have been patient for long enough */
+    ngx_event_t expire; /* the deadline of the first of the waiters */
+    ngx_event_t retry;  /* the end of the pause after a failure */
+
+    ngx_uint_t nlaunched;
+    ngx_msec_t launched; /* the last flight */
+    ngx_msec_t landed;   /* the last flight that brought a list */
+    ngx_uint_t failures; /* since then */
+
+    ceph_lb_balance_t balance;
+    ceph_lb_list_t   *last; /* the newest list, or NULL */
+    ngx_uint_t        last_number;
+    ngx_msec_t        last_launched;
+
+    ngx_msec_t  trouble_since;
+    const char *trouble; /* why no fresh list is to be had, or NULL; static */
+    unsigned    expired : 1; /* that the last list is too old is logged */
+    unsigned    away : 1;    /* nobody waits, only the retry timer tries */
+
+    uint32_t   problems[NGX_HTTP_CEPH_LB_PROBLEMS];
+    ngx_uint_t nproblems;
+};
+
+static ngx_int_t ngx_http_ceph_lb_lookup_init_lines(
+    ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_init_event(ngx_http_ceph_lb_lookup_t *l,
+    ngx_event_t *ev, ngx_event_handler_pt handler);
+static void ngx_http_ceph_lb_lookup_launch_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_http_ceph_lb_lookup_be_patient(
+    ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_launch(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_open(ngx_http_ceph_lb_lookup_t *l);
+static ngx_http_ceph_lb_line_t *ngx_http_ceph_lb_lookup_find(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_mysql_state_e state);
+static ngx_uint_t ngx_http_ceph_lb_lookup_is_connected(
+    ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_mysql_handler(
+    void *data, ngx_http_ceph_lb_mysql_event_e event);
+static void ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_refused(
+    ngx_http_ceph_lb_line_t *line, const char *why);
+static void ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_disembark(ngx_http_ceph_lb_lookup_t *l,
+    ceph_lb_flight_t *flight, ceph_lb_list_t *list, ngx_msec_t launched);
+static void ngx_http_ceph_lb_lookup_answer(ngx_http_ceph_lb_lookup_t *l,
+    ngx_http_ceph_lb_waiter_t *w, ceph_lb_list_t *list, ngx_msec_t launched);
+static void ngx_http_ceph_lb_lookup_answer_without(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w);
+static void ngx_http_ceph_lb_lookup_trouble(
+    ngx_http_ceph_lb_lookup_t *l, const char *what, const char *why);
+static void       ngx_http_ceph_lb_lookup_recover(ngx_http_ceph_lb_lookup_t *l);
+static void       ngx_http_ceph_lb_lookup_go_away(ngx_http_ceph_lb_lookup_t *l);
+static void       ngx_http_ceph_lb_lookup_pause(ngx_http_ceph_lb_lookup_t *l);
+static void       ngx_http_ceph_lb_lookup_hurry_handler(ngx_event_t *ev);
+static void       ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev);
+static void       ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_http_ceph_lb_lookup_last_is_usable(
+    ngx_http_ceph_lb_lookup_t *l);
+static ceph_lb_list_t *ngx_http_ceph_lb_lookup_make_list(
+    ngx_http_ceph_lb_lookup_t *l, const ceph_lb_table_t *table,
+    const char **error);
+static void ngx_http_ceph_lb_lookup_problem(
+    void *data, size_t row, const char *address, const char *problem);
+
+static const char ngx_http_ceph_lb_gone[] = "is unreachable";
+static const char ngx_http_ceph_lb_no_list[] = "gives no list";
+
+ngx_http_ceph_lb_lookup_t *
+ngx_http_ceph_lb_lookup_start(ngx_http_ceph_lb_srv_conf_t *conf)
+{
+    ngx_http_ceph_lb_lookup_t *l;
+
+    if (conf->lookup != NULL) {
+        return conf->lookup;
+    }
+
+    l = ngx_pcalloc(ngx_cycle->pool, sizeof(ngx_http_ceph_lb_lookup_t));
+    if (l == NULL) {
+        return NULL;
+    }
+
+    l->conf = conf;
+    l->log = ngx_cycle->log;
+
+    ceph_lb_terminal_init(&l->terminal);
+    ceph_lb_balance_init(&l->balance);
+    ngx_queue_init(&l->waiters);
+
+    if (ngx_http_ceph_lb_lookup_init_lines(l) != NGX_OK) {
+        return NULL;
+    }
+
+    ngx_http_ceph_lb_lookup_init_event(
+        l, &l->launch, ngx_http_ceph_lb_lookup_launch_handler);
+    ngx_http_ceph_lb_lookup_init_event(
+        l, &l->hurry, ngx_http_ceph_lb_lookup_hurry_handler);
+    ngx_http_ceph_lb_lookup_init_event(
+        l, &l->retry, ngx_http_ceph_lb_lookup_retry_handler);
+    ngx_http_ceph_lb_lookup_init_event(
+        l, &l->expire, ngx_http_ceph_lb_lookup_expire_handler);
+
+    conf->lookup = l;
+
+    ngx_http_ceph_lb_lookup_open(l);
+
+    return l;
+}
+
+static ngx_int_t
+ngx_http_ceph_lb_lookup_init_lines(ngx_http_ceph_lb_lookup_t *l)
+{
+    ngx_uint_t               i;
+    ngx_http_ceph_lb_line_t *line;
+
+    l->lines = ngx_pcalloc(ngx_cycle->pool,
+        l->conf->connections * sizeof(ngx_http_ceph_lb_line_t));
+    if (l->lines == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < l->conf->connections; i++) {
+        line = &l->lines[i];
+        line->lookup = l;
+        ceph_lb_flight_init(&line->flight);
+
+        line->mysql = ngx_http_ceph_lb_mysql_create(ngx_cycle->pool, l->conf,
+            ngx_http_ceph_lb_lookup_mysql_handler, line);
+        if (line->mysql == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+static void
+ngx_http_ceph_lb_lookup_init_event(
+    ngx_http_ceph_lb_lookup_t *l, ngx_event_t *ev, ngx_event_handler_pt handler)
+{
+    ev->handler = handler;
+    ev->data = l;
+    ev->log = l->log;
+    ev->cancelable = 1;
+}
+
+void
+ngx_http_ceph_lb_lookup_stop(ngx_http_ceph_lb_lookup_t *l)
+{
+    ngx_uint_t i;
+
+    for (i = 0; i < l->conf->connections; i++) {
+        ngx_http_ceph_lb_mysql_destroy(l->lines[i].mysql);
+    }
+
+    if (l->launch.posted) {
+        ngx_delete_posted_event(&l->launch);
+    }
+
+    if (l->hurry.timer_set) {
+        ngx_del_timer(&l->hurry);
+    }
+
+    if (l->retry.timer_set) {
+        ngx_del_timer(&l->retry);
+    }
+
+    if (l->expire.timer_set) {
+        ngx_del_timer(&l->expire);
+    }
+
+    if (l->last != NULL) {
+        ngx_http_ceph_lb_lookup_release(l, l->last);
+        l->last = NULL;
+    }
+
+    l->conf->lookup = NULL;
+}
+
+ngx_int_t
+ngx_http_ceph_lb_lookup_join(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w)
+{
+    w->arrived = ngx_current_msec;
+
+    if (l->away) {
+        ngx_http_ceph_lb_lookup_answer_without(l, w);
+        return NGX_OK;
+    }
+
+    w->waiting = 1;
+    ceph_lb_arrive(&l->terminal, &w->waiter);
+    ngx_queue_insert_tail(&l->waiters, &w->queue);
+
+    /*
+     * The timer outlives those it was set for, and is set anew when it fires:
+     * that is cheaper than to set it for each.  It keeps an exiting worker
+     * alive only while somebody waits.
+     */
+
+    l->expire.cancelable = 0;
+
+    if (!l->expire.timer_set) {
+        ngx_add_timer(&l->expire, l->conf->timeout);
+    }
+
+    ngx_post_event(&l->launch, &ngx_posted_events);
+
+    return NGX_AGAIN;
+}
+
+void
+ngx_http_ceph_lb_lookup_leave(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w)
+{
+    if (!w->waiting) {
+        return;
+    }
+
+    w->waiting = 0;
+    w->wait_time = ngx_current_msec - w->arrived;
+    ceph_lb_leave(&w->waiter);
+    ngx_queue_remove(&w->queue);
+
+    l->expire.cancelable = ngx_queue_empty(&l->waiters);
+}
+
+ceph_lb_list_t *
+ngx_http_ceph_lb_lookup_hold(ceph_lb_list_t *list)
+{
+    list->refs++;
+
+    return list;
+}
+
+void
+ngx_http_ceph_lb_lookup_release(
+    ngx_http_ceph_lb_lookup_t *l, ceph_lb_list_t *list)
+{
+    if (--list->refs == 0) {
+        ceph_lb_balance_unbind(&l->balance, list);
+        ceph_lb_list_free(list);
+    }
+}
+
+/*
+ * Everything that arrived in this turn of the event loop is waiting by now, and
+ * boards together.
+ */
+static void
+ngx_http_ceph_lb_lookup_launch_handler(ngx_event_t *ev)
+{
+    ngx_http_ceph_lb_line_t   *line;
+    ngx_http_ceph_lb_lookup_t *l = ev->data;
+
+    line = ngx_http_ceph_lb_lookup_find(l, NGX_HTTP_CEPH_LB_MYSQL_IDLE);
+
+    if (line != NULL && !line->proven) {
+        ngx_http_ceph_lb_lookup_launch(l, line);
+        return;
+    }
+
+    if (!ceph_lb_is_waited_for(&l->terminal)
+        || ngx_http_ceph_lb_lookup_be_patient(l))
+    {
+        return;
+    }
+
+    if (line != NULL) {
+        ngx_http_ceph_lb_lookup_launch(l, line);
+        return;
+    }
+
+    ngx_http_ceph_lb_lookup_open(l);
+}
+
+/* Sees to it that the launch is tried again when it is not for now. */
+static ngx_uint_t
+ngx_http_ceph_lb_lookup_be_patient(ngx_http_ceph_lb_lookup_t *l)
+{
+    if (ngx_http_ceph_lb_lookup_find(l, NGX_HTTP_CEPH_LB_MYSQL_BUSY) == NULL
+        || ngx_current_msec - l->launched >= NGX_HTTP_CEPH_LB_PATIENCE)
+    {
+        return 0;
+    }
+
+    if (!l->hurry.timer_set) {
+        ngx_add_timer(&l->hurry, NGX_HTTP_CEPH_LB_PATIENCE);
+    }
+
+    return 1;
+}
+
+static void
+ngx_http_ceph_lb_lookup_launch(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line)
+{
+    line->number = ++l->nlaunched;
+    line->launched = ngx_current_msec;
+    l->launched = ngx_current_msec;
+
+    ceph_lb_launch(&l->terminal, &line->flight);
+
+    if (ngx_http_ceph_lb_mysql_query(line->mysql) != NGX_OK) {
+        ngx_http_ceph_lb_lookup_lost(line);
+    }
+}
+
+/* Opens one connection more, but never two at a time. */
+static void
+ngx_http_ceph_lb_lookup_open(ngx_http_ceph_lb_lookup_t *l)
+{
+    ngx_http_ceph_lb_line_t *line;
+
+    if (l->retry.timer_set
+        || ngx_http_ceph_lb_lookup_find(l, NGX_HTTP_CEPH_LB_MYSQL_OPENING)
+               != NULL)
+    {
+        return;
+    }
+
+    line = ngx_http_ceph_lb_lookup_find(l, NGX_HTTP_CEPH_LB_MYSQL_CLOSED);
+    if (line == NULL) {
+        return;
+    }
+
+    line->proven = 0;
+
+    if (ngx_http_ceph_lb_mysql_open(line->mysql) != NGX_OK) {
+        ngx_http_ceph_lb_lookup_not_opened(line);
+    }
+}
+
+static ngx_http_ceph_lb_line_t *
+ngx_http_ceph_lb_lookup_find(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_mysql_state_e state)
+{
+    ngx_uint_t i;
+
+    for (i = 0; i < l->conf->connections; i++) {
+        if (ngx_http_ceph_lb_mysql_state(l->lines[i].mysql) == state) {
+            return &l->lines[i];
+        }
+    }
+
+    return NULL;
+}
+
+static ngx_uint_t
+ngx_http_ceph_lb_lookup_is_connected(ngx_http_ceph_lb_lookup_t *l)
+{
+    return ngx_http_ceph_lb_lookup_find(l, NGX_HTTP_CEPH_LB_MYSQL_IDLE) != NULL
+        || ngx_http_ceph_lb_lookup_find(l, NGX_HTTP_CEPH_LB_MYSQL_BUSY) != NULL;
+}
+
+static void
+ngx_http_ceph_lb_lookup_mysql_handler(
+    void *data, ngx_http_ceph_lb_mysql_event_e event)
+{
+    ngx_http_ceph_lb_line_t *line = data;
+
+    switch (event) {
+
+    case NGX_HTTP_CEPH_LB_OPENED:
+        ngx_post_event(&line->lookup->launch, &ngx_posted_events);
+        break;
+
+    case NGX_HTTP_CEPH_LB_NOT_OPENED:
+        ngx_http_ceph_lb_lookup_not_opened(line);
+        break;
+
+    case NGX_HTTP_CEPH_LB_ANSWERED:
+        ngx_http_ceph_lb_lookup_answered(line);
+        break;
+
+    case NGX_HTTP_CEPH_LB_REFUSED:
+        ngx_http_ceph_lb_lookup_refused(
+            line, ngx_http_ceph_lb_mysql_error(line->mysql));
+        break;
+
+    case NGX_HTTP_CEPH_LB_LOST:
+        ngx_http_ceph_lb_lookup_lost(line);
+        break;
+
+    case NGX_HTTP_CEPH_LB_HUNG:
+        ngx_http_ceph_lb_lookup_hung(line);
+        break;
+    }
+}
+
+static void
+ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line)
+{
+    const char                *why;
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    why = ngx_http_ceph_lb_mysql_error(line->mysql);
+
+    if (ngx_http_ceph_lb_lookup_is_connected(l)) {
+        ngx_http_ceph_lb_lookup_problem(l, 0, NULL, why);
+        ngx_http_ceph_lb_lookup_pause(l);
+        return;
+    }
+
+    l->failures++;
+    ngx_http_ceph_lb_lookup_trouble(l, ngx_http_ceph_lb_gone, why);
+    ngx_http_ceph_lb_lookup_go_away(l);
+}
+
+static void
+ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
+{
+    const char                *error;
+    ceph_lb_list_t            *list;
+    const ceph_lb_table_t     *table;
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    line->proven = 1;
+    table = ngx_http_ceph_lb_mysql_table(line->mysql);
+
+    if (l->last != NULL && ceph_lb_table_equal(&l->last->table, table)) {
+        list = ngx_http_ceph_lb_lookup_hold(l->last);
+
+    } else {
+        list = ngx_http_ceph_lb_lookup_make_list(l, table, &error);
+
+        if (list == NULL) {
+            ngx_http_ceph_lb_lookup_refused(line, error);
+            return;
+        }
+    }
+
+    /* Flights may overtake each other. */
+
+    if (l->last == NULL || line->number > l->last_number) {
+        if (l->last != NULL) {
+            ngx_http_ceph_lb_lookup_release(l, l->last);
+        }
+
+        l->last = ngx_http_ceph_lb_lookup_hold(list);
+        l->last_number = line->number;
+        l->last_launched = line->launched;
+    }
+
+    l->landed = ngx_current_msec;
+    ngx_http_ceph_lb_lookup_recover(l);
+
+    if (ceph_lb_is_waited_for(&l->terminal)) {
+        ngx_post_event(&l->launch, &ngx_posted_events);
+    }
+
+    ceph_lb_land(&line->flight);
+    ngx_http_ceph_lb_lookup_disembark(l, &line->flight, list, line->launched);
+    ngx_http_ceph_lb_lookup_release(l, list);
+}
+
+/* The registry is there, but has no list: the query, or its answer, is wrong. */
+static void
+ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why)
+{
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    line->proven = 1;
+    l->landed = ngx_current_msec;
+    l->away = 0;
+    l->failures = 0;
+
+    ngx_http_ceph_lb_lookup_trouble(l, ngx_http_ceph_lb_no_list, why);
+
+    if (ceph_lb_is_waited_for(&l->terminal)) {
+        ngx_post_event(&l->launch, &ngx_posted_events);
+    }
+
+    ceph_lb_land(&line->flight);
+    ngx_http_ceph_lb_lookup_disembark(l, &line->flight, NULL, 0);
+}
+
+/*
+ * A connection ended.  The others to the same server have probably ended too:
+ * those that are idle are closed, so that whoever lost a query is not sent to
+ * the next dead connection.
+ */
+static void
+ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
+{
+    ngx_uint_t                 flying = line->flight.flying;
+    ngx_http_ceph_lb_line_t   *idle;
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    if (flying) {
+        ceph_lb_divert(&l->terminal, &line->flight);
+
+        while ((idle = ngx_http_ceph_lb_lookup_find(
+                    l, NGX_HTTP_CEPH_LB_MYSQL_IDLE))
+               != NULL)
+        {
+            ngx_http_ceph_lb_mysql_close(idle->mysql);
+        }
+    }
+
+    if (flying || !line->proven) {
+        l->failures++;
+    }
+
+    if (l->failures > 1 && !ngx_http_ceph_lb_lookup_is_connected(l)) {
+        ngx_http_ceph_lb_lookup_trouble(l, ngx_http_ceph_lb_gone,
+            ngx_http_ceph_lb_mysql_error(line->mysql));
+        ngx_http_ceph_lb_lookup_go_away(l);
+
+    } else if (!ngx_http_ceph_lb_lookup_is_connected(l)
+               && !(ngx_exiting && ngx_queue_empty(&l->waiters)))
+    {
+        if (l->retry.timer_set && !l->away) {
+            ngx_del_timer(&l->retry);
+        }
+
+        ngx_http_ceph_lb_lookup_open(l);
+
+    } else if (ceph_lb_is_waited_for(&l->terminal)) {
+        ngx_post_event(&l->launch, &ngx_posted_events);
+    }
+
+    if (flying) {
+        ngx_http_ceph_lb_lookup_disembark(l, &line->flight, NULL, 0);
+    }
+}
+
+/* If other queries have been answered meanwhile, it was only this connection. */
+static void
+ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
+{
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    l->failures++;
+
+    if ((ngx_msec_int_t) (l->landed - line->launched) < 0) {
+        ngx_http_ceph_lb_lookup_trouble(l, ngx_http_ceph_lb_gone,
+            ngx_http_ceph_lb_mysql_error(line->mysql));
+        ngx_http_ceph_lb_lookup_go_away(l);
+
+    } else if (ceph_lb_is_waited_for(&l->terminal)) {
+        ngx_post_event(&l->launch, &ngx_posted_events);
+    }
+
+    ceph_lb_land(&line->flight);
+    ngx_http_ceph_lb_lookup_disembark(l, &line->flight, NULL, 0);
+}
+
+/*
+ * Answers everybody aboard, with the list that was read by a query that began
+ * at launched, or without a fresh one.  Each answer runs a request, during
+ * which others may arrive or leave.
+ */
+static void
+ngx_http_ceph_lb_lookup_disembark(ngx_http_ceph_lb_lookup_t *l,
+    ceph_lb_flight_t *flight, ceph_lb_list_t *list, ngx_msec_t launched)
+{
+    ngx_http_ceph_lb_waiter_t *w;
+
+    while (
+        (w = (ngx_http_ceph_lb_waiter_t *) ceph_lb_disembark(flight)) != NULL) {
+        ngx_http_ceph_lb_lookup_leave(l, w);
+
+        if (list != NULL) {
+            ngx_http_ceph_lb_lookup_answer(l, w, list, launched);
+        } else {
+            ngx_http_ceph_lb_lookup_answer_without(l, w);
+        }
+
+        w->handler(w);
+    }
+}
+
+static void
+ngx_http_ceph_lb_lookup_answer(ngx_http_ceph_lb_lookup_t *l,
+    ngx_http_ceph_lb_waiter_t *w, ceph_lb_list_t *list, ngx_msec_t launched)
+{
+    w->list = ngx_http_ceph_lb_lookup_hold(list);
+    w->list_age = ngx_current_msec - launched;
+}
+
+static void
+ngx_http_ceph_lb_lookup_answer_without(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w)
+{
+    if (ngx_http_ceph_lb_lookup_last_is_usable(l)) {
+        ngx_http_ceph_lb_lookup_answer(l, w, l->last, l->last_launched);
+        w->stale = 1;
+        return;
+    }
+
+    if (l->last != NULL && l->conf->stale != 0 && !l->expired) {
+        l->expired = 1;
+        ngx_log_error(NGX_LOG_ERR, l->log, 0,
+            "ceph_lb: registry %V: the last list is older than "
+            "%Ms; answering 503",
+            &l->conf->name, l->conf->stale / 1000);
+    }
+}
+
+static ngx_uint_t
+ngx_http_ceph_lb_lookup_last_is_usable(ngx_http_ceph_lb_lookup_t *l)
+{
+    return l->last != NULL && l->last->count > 0
+        && ngx_current_msec - l->last_launched < l->conf->stale;
+}
+
+/* Logs a change to the worse, and which answer requests get from now on. */
+static void
+ngx_http_ceph_lb_lookup_trouble(
+    ngx_http_ceph_lb_lookup_t *l, const char *what, const char *why)
+{
+    if (l->trouble == what) {
+        return;
+    }
+
+    if (l->trouble == NULL) {
+        l->trouble_since = ngx_current_msec;
+    }
+
+    l->trouble = what;
+    l->expired = 0;
+
+    if (ngx_http_ceph_lb_lookup_last_is_usable(l)) {
+        ngx_log_error(NGX_LOG_ERR, l->log, 0,
+            "ceph_lb: registry %V %s: %s; serving the "
+            "last list (%uz backends) for %Ms",
+            &l->conf->name, what, why, l->last->count, l->conf->stale / 1000);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, l->log, 0,
+        "ceph_lb: registry %V %s: %s; there is no list, answering 503",
+        &l->conf->name, what, why);
+}
+
+static void
+ngx_http_ceph_lb_lookup_recover(ngx_http_ceph_lb_lookup_t *l)
+{
+    ngx_msec_t gone;
+
+    l->away = 0;
+    l->failures = 0;
+
+    if (l->trouble == NULL) {
+        return;
+    }
+
+    l->trouble = NULL;
+    gone = ngx_current_msec - l->trouble_since;
+
+    if (l->retry.timer_set) {
+        ngx_del_timer(&l->retry);
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, l->log, 0,
+        "ceph_lb: registry %V is back after %M.%Ms", &l->conf->name,
+        gone / 1000, gone % 1000 / 100);
+}
+
+/* From now on nobody waits; those who do are answered without a fresh list. */
+static void
+ngx_http_ceph_lb_lookup_go_away(ngx_http_ceph_lb_lookup_t *l)
+{
+    ceph_lb_flight_t cancelled;
+
+    l->away = 1;
+    ngx_http_ceph_lb_lookup_pause(l);
+
+    ceph_lb_flight_init(&cancelled);
+    ceph_lb_launch(&l->terminal, &cancelled);
+    ceph_lb_land(&cancelled);
+    ngx_http_ceph_lb_lookup_disembark(l, &cancelled, NULL, 0);
+}
+
+/* Each longer than the one before, and each worker's different. */
+static void
+ngx_http_ceph_lb_lookup_pause(ngx_http_ceph_lb_lookup_t *l)
+{
+    ngx_uint_t i;
+    ngx_msec_t pause = NGX_HTTP_CEPH_LB_PAUSE_MIN;
+
+    if (l->retry.timer_set) {
+        return;
+    }
+
+    for (i = 1; i < l->failures && pause < NGX_HTTP_CEPH_LB_PAUSE_MAX; i++) {
+        pause *= 2;
+    }
+
+    pause = ngx_min(pause, NGX_HTTP_CEPH_LB_PAUSE_MAX);
+    pause = pause / 2 + (ngx_msec_t) ngx_random() % (pause / 2 + 1);
+
+    ngx_add_timer(&l->retry, pause);
+}
+
+static void
+ngx_http_ceph_lb_lookup_hurry_handler(ngx_event_t *ev)
+{
+    ngx_http_ceph_lb_lookup_t *l = ev->data;
+
+    if (ceph_lb_is_waited_for(&l->terminal)) {
+        ngx_post_event(&l->launch, &ngx_posted_events);
+    }
+}
+
+/* While the registry is away, a query is tried that nobody waits for. */
+static void
+ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev)
+{
+    ngx_http_ceph_lb_line_t   *line;
+    ngx_http_ceph_lb_lookup_t *l = ev->data;
+
+    if (ngx_exiting && ngx_queue_empty(&l->waiters)) {
+        return;
+    }
+
+    line = ngx_http_ceph_lb_lookup_find(l, NGX_HTTP_CEPH_LB_MYSQL_IDLE);
+
+    if (l->away && line != NULL) {
+        ngx_http_ceph_lb_lookup_launch(l, line);
+
+    } else if (l->away || ceph_lb_is_waited_for(&l->terminal)) {
+        ngx_http_ceph_lb_lookup_open(l);
+    }
+}
+
+static void
+ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev)
+{
+    u_char       why[NGX_INT64_LEN + sizeof("no answer within ms")];
+    ngx_msec_t   waited;
+    ngx_queue_t *q;
+    ngx_http_ceph_lb_waiter_t *w;
+    ngx_http_ceph_lb_lookup_t *l = ev->data;
+
+    while (!ngx_queue_empty(&l->waiters)) {
+        q = ngx_queue_head(&l->waiters);
+        w = ngx_queue_data(q, ngx_http_ceph_lb_waiter_t, queue);
+
+        waited = ngx_current_msec - w->arrived;
+
+        if (waited < l->conf->timeout) {
+            ngx_add_timer(ev, l->conf->timeout - waited);
+            return;
+        }
+
+        ngx_http_ceph_lb_lookup_leave(l, w);
+
+        if ((ngx_msec_int_t) (l->landed - w->arrived) < 0) {
+            (void) ngx_sprintf(
+                why, "no answer within %Mms%Z", l->conf->timeout);
+            ngx_http_ceph_lb_lookup_trouble(
+                l, ngx_http_ceph_lb_gone, (char *) why);
+            ngx_http_ceph_lb_lookup_go_away(l);
+        }
+
+        ngx_http_ceph_lb_lookup_answer_without(l, w);
+        w->handler(w);
+    }
+}
+
+static ceph_lb_list_t *
+ngx_http_ceph_lb_lookup_make_list(ngx_http_ceph_lb_lookup_t *l,
+    const ceph_lb_table_t *table, const char **error)
+{
+    ceph_lb_list_t *list;
+
+    list =
+        ceph_lb_list_create(table, ngx_http_ceph_lb_lookup_problem, l, error);
+    if (list == NULL) {
+        return NULL;
+    }
+
+    if (ceph_lb_balance_bind(&l->balance, list) != 0) {
+        ceph_lb_list_free(list);
+        *error = "out of memory";
+        return NULL;
+    }
+
+    if (list->count == 0) {
+        ngx_log_error(NGX_LOG_ERR, l->log, 0,
+            "ceph_lb: registry %V lists no backend that may get "
+            "requests; answering 503",
+            &l->conf->name);
+    }
+
+    return list;
+}
+
+/*
+ * The same problem is logged once, whichever row it is in; which problems have
+ * been logged is remembered for the last few of them, by their hash.
+ */
+static void
+ngx_http_ceph_lb_lookup_problem(
+    void *data, size_t row, const char *address, const char *problem)
+{
+    uint32_t                   hash;
+    ngx_uint_t                 i;
+    ngx_http_ceph_lb_lookup_t *l = data;
+
+    ngx_crc32_init(hash);
+    ngx_crc32_update(&hash, (u_char *) problem, ngx_strlen(problem));
+
+    if (address != NULL) {
+        ngx_crc32_update(&hash, (u_char *) address, ngx_strlen(address));
+    }
+
+    ngx_crc32_final(hash);
+
+    for (i = 0; i < ngx_min(l->nproblems, NGX_HTTP_CEPH_LB_PROBLEMS); i++) {
+        if (l->problems[i] == hash) {
+            return;
+        }
+    }
+
+    l->problems[l->nproblems++ % NGX_HTTP_CEPH_LB_PROBLEMS] = hash;
+
+    if (row == 0) {
+        ngx_log_error(NGX_LOG_WARN, l->log, 0, "ceph_lb: registry %V: %s",
+            &l->conf->name, problem);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, l->log, 0,
+        "ceph_lb: row %uz (address \"%s\"): %s; skipped", row,
+        address != NULL ? address : "NULL", problem);
+}

@@ -1,0 +1,66 @@
+/*
+ * The lists of one upstream in one worker: who waits for which query, the
+ * connections that the queries use, and what happens when the registry is
+ * away.
+ */
+
+#ifndef NGX_HTTP_CEPH_LB_LOOKUP_H
+#define NGX_HTTP_CEPH_LB_LOOKUP_H
+
+#include "ceph_lb_balance.h"
+#include "ceph_lb_flight.h"
+#include "ceph_lb_list.h"
+#include "ngx_http_ceph_lb_conf.h"
+
+typedef struct ngx_http_ceph_lb_waiter_s ngx_http_ceph_lb_waiter_t;
+
+typedef void (*ngx_http_ceph_lb_waiter_handler_pt)(
+    ngx_http_ceph_lb_waiter_t *w);
+
+/*
+ * One who wants a list.  Belongs to the caller, who sets handler and data, and
+ * zeroes the rest.
+ */
+struct ngx_http_ceph_lb_waiter_s {
+    ceph_lb_waiter_t waiter; /* must be first */
+    ngx_queue_t      queue;  /* of all who wait, in the order of arrival */
+    ngx_msec_t       arrived;
+
+    ngx_http_ceph_lb_waiter_handler_pt handler;
+    void                              *data;
+
+    /* The answer. */
+    ceph_lb_list_t *list; /* a reference, to be released; NULL: no list */
+    ngx_msec_t      wait_time;
+    ngx_msec_t      list_age;
+    unsigned        waiting : 1; /* no answer yet */
+    unsigned        stale : 1;
+};
+
+/*
+ * Starts the lookups of an upstream, if that has not been done: opens the
+ * first connection.  NULL: out of memory.
+ */
+ngx_http_ceph_lb_lookup_t *ngx_http_ceph_lb_lookup_start(
+    ngx_http_ceph_lb_srv_conf_t *conf);
+
+/* For the end of the worker. */
+void ngx_http_ceph_lb_lookup_stop(ngx_http_ceph_lb_lookup_t *l);
+
+/*
+ * Asks for a list.  NGX_OK: the answer is in *w.  NGX_AGAIN: it will be there
+ * when the handler is called, which is at the end of the time-out at the
+ * latest, unless the waiter leaves before.
+ */
+ngx_int_t ngx_http_ceph_lb_lookup_join(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w);
+
+/* Does nothing to one who does not wait. */
+void ngx_http_ceph_lb_lookup_leave(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w);
+
+ceph_lb_list_t *ngx_http_ceph_lb_lookup_hold(ceph_lb_list_t *list);
+void            ngx_http_ceph_lb_lookup_release(
+               ngx_http_ceph_lb_lookup_t *l, ceph_lb_list_t *list);
+
+#endif /* NGX_HTTP_CEPH_LB_LOOKUP_H */

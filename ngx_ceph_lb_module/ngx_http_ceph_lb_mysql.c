@@ -1,0 +1,801 @@
+#include "ngx_http_ceph_lb_mysql.h"
+
+#include <mysql.h>
+#include <mysqld_error.h>
+#include <errmsg.h>
+
+#include <openssl/err.h>
+
+/*
+ * The library runs its non-blocking calls on a stack of its own, whose default
+ * size of 60 KiB has no guard page behind it.
+ */
+#define NGX_HTTP_CEPH_LB_STACK (256 * 1024)
+
+#define NGX_HTTP_CEPH_LB_COLUMNS_MAX 64
+
+/* MySQL 8 says this to a connection that it closes for being idle. */
+#define NGX_HTTP_CEPH_LB_ER_IDLE 4031
+
+/*
+ * The steps of a query.  Each begins with a _start call of the library; a call
+ * that cannot go on is suspended, and continued by _cont after an event.
+ */
+typedef enum {
+    NGX_HTTP_CEPH_LB_SEND,
+    NGX_HTTP_CEPH_LB_RECEIVE,
+    NGX_HTTP_CEPH_LB_FETCH,
+} ngx_http_ceph_lb_step_e;
+
+struct ngx_http_ceph_lb_mysql_s {
+    ngx_http_ceph_lb_srv_conf_t      *conf;
+    ngx_http_ceph_lb_mysql_handler_pt handler;
+    void                             *data;
+    ngx_http_ceph_lb_mysql_state_e    state;
+
+    /* While the connection is opening, these four belong to the thread. */
+    MYSQL            *mysql;
+    ngx_thread_task_t task;
+    ngx_uint_t        opened; /* unsigned  opened:1; */
+    char              error[MYSQL_ERRMSG_SIZE];
+
+    ngx_connection_t *connection;
+    ngx_event_t       timer;
+    ngx_msec_t        started; /* the query */
+
+    ngx_http_ceph_lb_step_e step;
+    int                     suspended; /* what the call waits for, or 0 */
+    MYSQL_RES              *result;
+    MYSQL_ROW               row;
+    ceph_lb_table_t         table;
+};
+
+static void ngx_http_ceph_lb_mysql_clear_tls_errors(
+    ngx_http_ceph_lb_mysql_t *m);
+static void ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log);
+static void ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m);
+static ngx_int_t ngx_http_ceph_lb_mysql_set_session(MYSQL *mysql);
+static void      ngx_http_ceph_lb_mysql_opened(ngx_event_t *ev);
+static ngx_int_t ngx_http_ceph_lb_mysql_watch(ngx_http_ceph_lb_mysql_t *m);
+static void      ngx_http_ceph_lb_mysql_unwatch(ngx_http_ceph_lb_mysql_t *m);
+static void      ngx_http_ceph_lb_mysql_read_handler(ngx_event_t *rev);
+static void      ngx_http_ceph_lb_mysql_write_handler(ngx_event_t *wev);
+static void      ngx_http_ceph_lb_mysql_timer_handler(ngx_event_t *ev);
+static void      ngx_http_ceph_lb_mysql_check_idle(ngx_http_ceph_lb_mysql_t *m);
+static void      ngx_http_ceph_lb_mysql_go_on(
+         ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t ngx_http_ceph_lb_mysql_step(
+    ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t ngx_http_ceph_lb_mysql_send(
+    ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t ngx_http_ceph_lb_mysql_receive(
+    ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t ngx_http_ceph_lb_mysql_fetch(
+    ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t ngx_http_ceph_lb_mysql_begin_table(
+    ngx_http_ceph_lb_mysql_t *m);
+static void ngx_http_ceph_lb_mysql_land(ngx_http_ceph_lb_mysql_t *m);
+static void ngx_http_ceph_lb_mysql_fail(ngx_http_ceph_lb_mysql_t *m);
+static int  ngx_http_ceph_lb_mysql_abandon(ngx_http_ceph_lb_mysql_t *m);
+static void ngx_http_ceph_lb_mysql_save_error(ngx_http_ceph_lb_mysql_t *m);
+static void ngx_http_ceph_lb_mysql_set_error(
+    ngx_http_ceph_lb_mysql_t *m, const char *error);
+static ngx_uint_t ngx_http_ceph_lb_mysql_is_lost(unsigned code);
+
+ngx_int_t
+ngx_http_ceph_lb_mysql_init(ngx_log_t *log)
+{
+    if (mysql_library_init(0, NULL, NULL) != 0) {
+        ngx_log_error(NGX_LOG_EMERG, log, 0,
+            "ceph_lb: the MySQL client library does not start");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+void
+ngx_http_ceph_lb_mysql_done(void)
+{
+    mysql_library_end();
+}
+
+ngx_http_ceph_lb_mysql_t *
+ngx_http_ceph_lb_mysql_create(ngx_pool_t *pool,
+    ngx_http_ceph_lb_srv_conf_t          *conf,
+    ngx_http_ceph_lb_mysql_handler_pt handler, void *data)
+{
+    ngx_http_ceph_lb_mysql_t *m;
+
+    m = ngx_pcalloc(pool, sizeof(ngx_http_ceph_lb_mysql_t));
+    if (m == NULL) {
+        return NULL;
+    }
+
+    m->conf = conf;
+    m->handler = handler;
+    m->data = data;
+    m->state = NGX_HTTP_CEPH_LB_MYSQL_CLOSED;
+
+    m->task.handler = ngx_http_ceph_lb_mysql_thread;
+    m->task.ctx = m;
+    m->task.event.handler = ngx_http_ceph_lb_mysql_opened;
+    m->task.event.data = m;
+    m->task.event.log = ngx_cycle->log;
+
+    /* Whoever waits for the query keeps an exiting worker alive, not this. */
+    m->timer.handler = ngx_http_ceph_lb_mysql_timer_handler;
+    m->timer.data = m;
+    m->timer.log = ngx_cycle->log;
+    m->timer.cancelable = 1;
+
+    ceph_lb_table_init(&m->table);
+
+    return m;
+}
+
+ngx_http_ceph_lb_mysql_state_e
+ngx_http_ceph_lb_mysql_state(const ngx_http_ceph_lb_mysql_t *m)
+{
+    return m->state;
+}
+
+const char *
+ngx_http_ceph_lb_mysql_error(const ngx_http_ceph_lb_mysql_t *m)
+{
+    return m->error;
+}
+
+const ceph_lb_table_t *
+ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m)
+{
+    return &m->table;
+}
+
+ngx_int_t
+ngx_http_ceph_lb_mysql_open(ngx_http_ceph_lb_mysql_t *m)
+{
+    m->opened = 0;
+
+    if (ngx_thread_task_post(m->conf->thread_pool, &m->task) != NGX_OK) {
+        ngx_http_ceph_lb_mysql_set_error(m, "the thread pool takes no task");
+        return NGX_ERROR;
+    }
+
+    m->state = NGX_HTTP_CEPH_LB_MYSQL_OPENING;
+
+    return NGX_OK;
+}
+
+/*
+ * OpenSSL keeps the errors of a thread in a queue, and takes one that another
+ * connection has left there for its own.  The library does not empty the
+ * queue, and nginx calls what it finds there an alert.
+ */
+static void
+ngx_http_ceph_lb_mysql_clear_tls_errors(ngx_http_ceph_lb_mysql_t *m)
+{
+    if (m->conf->ssl_ca.len != 0) {
+        ERR_clear_error();
+    }
+}
+
+/* In a thread: touches only what the structure says, and the configuration. */
+static void
+ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log)
+{
+    const char                  *host, *path;
+    ngx_http_ceph_lb_mysql_t    *m = data;
+    ngx_http_ceph_lb_srv_conf_t *conf = m->conf;
+
+    ngx_http_ceph_lb_mysql_clear_tls_errors(m);
+
+    m->mysql = mysql_init(NULL);
+    if (m->mysql == NULL) {
+        ngx_http_ceph_lb_mysql_set_error(m, "out of memory");
+        return;
+    }
+
+    ngx_http_ceph_lb_mysql_set_options(m);
+
+    host = conf->url.host[0] != '\0' ? conf->url.host : NULL;
+    path = conf->url.path[0] != '\0' ? conf->url.path : NULL;
+
+    if (mysql_real_connect(m->mysql, host, conf->url.user,
+            (char *) conf->password.data, conf->url.database, conf->url.port,
+            path, 0)
+            != NULL
+        && ngx_http_ceph_lb_mysql_set_session(m->mysql) == NGX_OK)
+    {
+        m->opened = 1;
+        return;
+    }
+
+    ngx_http_ceph_lb_mysql_save_error(m);
+    mysql_close(m->mysql);
+    m->mysql = NULL;
+
+    ngx_http_ceph_lb_mysql_clear_tls_errors(m);
+}
+
+static void
+ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m)
+{
+    MYSQL        *mysql = m->mysql;
+    size_t        stack = NGX_HTTP_CEPH_LB_STACK;
+    my_bool       yes = 1, no = 0;
+    unsigned      seconds, protocol, infile = 0;
+    unsigned long packet_max = CEPH_LB_BYTES_MAX;
+
+    seconds = (unsigned) ((m->conf->timeout + 999) / 1000);
+
+    /* Without this, the library takes "localhost" for a unix socket. */
+    protocol = m->conf->url.path[0] != '\0' ? MYSQL_PROTOCOL_SOCKET
+                                            : MYSQL_PROTOCOL_TCP;
+
+    (void) mysql_options(mysql, MYSQL_OPT_NONBLOCK, &stack);
+    (void) mysql_options(mysql, MYSQL_OPT_PROTOCOL, &protocol);
+    (void) mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
+    (void) mysql_options(mysql, MYSQL_OPT_READ_TIMEOUT, &seconds);
+    (void) mysql_options(mysql, MYSQL_OPT_WRITE_TIMEOUT, &seconds);
+    (void) mysql_options(mysql, MYSQL_OPT_RECONNECT, &no);
+    (void) mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &infile);
+    (void) mysql_options(mysql, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_max);
+    (void) mysql_options(mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+
+    if (m->conf->ssl_ca.len != 0) {
+        (void) mysql_options(mysql, MYSQL_OPT_SSL_CA, m->conf->ssl_ca.data);
+        (void) mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &yes);
+        (void) mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &yes);
+    }
+}
+
+/*
+ * With an open transaction the rows would be those of its begin.  A node of a
+ * Galera cluster may lag behind the others unless it is told to catch up
+ * before each query.
+ */
+static ngx_int_t
+ngx_http_ceph_lb_mysql_set_session(MYSQL *mysql)
+{
+    int        galera = 0;
+    MYSQL_RES *result;
+    MYSQL_ROW  row;
+
+    if (mysql_autocommit(mysql, 1) != 0
+        || mysql_query(mysql, "SHOW VARIABLES LIKE 'wsrep_on'") != 0)
+    {
+        return NGX_ERROR;
+    }
+
+    result = mysql_store_result(mysql);
+    if (result == NULL) {
+        return NGX_ERROR;
+    }
+
+    row = mysql_fetch_row(result);
+    if (row != NULL && row[1] != NULL) {
+        galera = strcmp(row[1], "ON") == 0;
+    }
+
+    mysql_free_result(result);
+
+    if (galera && mysql_query(mysql, "SET SESSION wsrep_sync_wait = 1") != 0) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+static void
+ngx_http_ceph_lb_mysql_opened(ngx_event_t *ev)
+{
+    ngx_http_ceph_lb_mysql_t *m = ev->data;
+
+    ev->complete = 0;
+
+    if (m->opened && ngx_http_ceph_lb_mysql_watch(m) == NGX_OK) {
+        m->opened = 0;
+        m->state = NGX_HTTP_CEPH_LB_MYSQL_IDLE;
+        m->handler(m->data, NGX_HTTP_CEPH_LB_OPENED);
+        return;
+    }
+
+    if (m->mysql != NULL) {
+        mysql_close(m->mysql);
+        m->mysql = NULL;
+    }
+
+    m->opened = 0;
+    m->state = NGX_HTTP_CEPH_LB_MYSQL_CLOSED;
+    m->handler(m->data, NGX_HTTP_CEPH_LB_NOT_OPENED);
+}
+
+/*
+ * The descriptor is the library's; nginx only watches it.  Reading stays
+ * registered, edge-triggered, so that a query costs no call to
+ * the kernel but its own; writing is registered when the library asks for it.
+ */
+static ngx_int_t
+ngx_http_ceph_lb_mysql_watch(ngx_http_ceph_lb_mysql_t *m)
+{
+    ngx_socket_t      fd;
+    ngx_connection_t *c;
+
+    fd = mysql_get_socket(m->mysql);
+
+    if (ngx_nonblocking(fd) == -1) {
+        ngx_http_ceph_lb_mysql_set_error(m, "the socket stays blocking");
+        return NGX_ERROR;
+    }
+
+    c = ngx_get_connection(fd, ngx_cycle->log);
+    if (c == NULL) {
+        ngx_http_ceph_lb_mysql_set_error(
+            m, "all worker_connections are in use");
+        return NGX_ERROR;
+    }
+
+    c->data = m;
+    c->log = ngx_cycle->log;
+    c->read->log = c->log;
+    c->write->log = c->log;
+    c->read->handler = ngx_http_ceph_lb_mysql_read_handler;
+    c->write->handler = ngx_http_ceph_lb_mysql_write_handler;
+    m->connection = c;
+
+    if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_CLEAR_EVENT) != NGX_OK) {
+        ngx_http_ceph_lb_mysql_unwatch(m);
+        ngx_http_ceph_lb_mysql_set_error(m, "the socket cannot be watched");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+/*
+ * ngx_close_connection without closing the descriptor: the library does that,
+ * or has done it already, so that the number may belong to another socket.
+ */
+static void
+ngx_http_ceph_lb_mysql_unwatch(ngx_http_ceph_lb_mysql_t *m)
+{
+    ngx_connection_t *c = m->connection;
+
+    m->connection = NULL;
+
+    if (c->read->active) {
+        (void) ngx_del_event(c->read, NGX_READ_EVENT, NGX_CLOSE_EVENT);
+    }
+
+    if (c->write->active) {
+        (void) ngx_del_event(c->write, NGX_WRITE_EVENT, NGX_CLOSE_EVENT);
+    }
+
+    if (c->read->posted) {
+        ngx_delete_posted_event(c->read);
+    }
+
+    if (c->write->posted) {
+        ngx_delete_posted_event(c->write);
+    }
+
+    c->read->closed = 1;
+    c->write->closed = 1;
+
+    ngx_free_connection(c);
+    c->fd = (ngx_socket_t) -1;
+}
+
+ngx_int_t
+ngx_http_ceph_lb_mysql_query(ngx_http_ceph_lb_mysql_t *m)
+{
+    ngx_int_t rc;
+
+    m->state = NGX_HTTP_CEPH_LB_MYSQL_BUSY;
+    m->step = NGX_HTTP_CEPH_LB_SEND;
+    m->started = ngx_current_msec;
+
+    /* A timer that is still set from an earlier query is set anew as it fires. */
+
+    if (!m->timer.timer_set) {
+        ngx_add_timer(&m->timer, m->conf->timeout);
+    }
+
+    ngx_http_ceph_lb_mysql_clear_tls_errors(m);
+
+    /*
+     * Sends the query.  The answer is waited for without asking for it: it is
+     * never there yet, and the library would only call recv in vain.
+     */
+
+    rc = ngx_http_ceph_lb_mysql_send(m, 0);
+
+    if (rc == NGX_ERROR) {
+        ngx_http_ceph_lb_mysql_save_error(m);
+        ngx_http_ceph_lb_mysql_close(m);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+static void
+ngx_http_ceph_lb_mysql_read_handler(ngx_event_t *rev)
+{
+    ngx_connection_t         *c = rev->data;
+    ngx_http_ceph_lb_mysql_t *m = c->data;
+
+    rev->ready = 0;
+
+    if (m->state == NGX_HTTP_CEPH_LB_MYSQL_IDLE) {
+        ngx_http_ceph_lb_mysql_check_idle(m);
+        return;
+    }
+
+    if (m->suspended == 0 || (m->suspended & MYSQL_WAIT_READ)) {
+        ngx_http_ceph_lb_mysql_go_on(m, MYSQL_WAIT_READ);
+    }
+}
+
+static void
+ngx_http_ceph_lb_mysql_write_handler(ngx_event_t *wev)
+{
+    ngx_connection_t         *c = wev->data;
+    ngx_http_ceph_lb_mysql_t *m = c->data;
+
+    wev->ready = 0;
+
+    if (m->suspended & MYSQL_WAIT_WRITE) {
+        ngx_http_ceph_lb_mysql_go_on(m, MYSQL_WAIT_WRITE);
+    }
+}
+
+static void
+ngx_http_ceph_lb_mysql_timer_handler(ngx_event_t *ev)
+{
+    ngx_msec_t                elapsed;
+    ngx_http_ceph_lb_mysql_t *m = ev->data;
+
+    if (m->state != NGX_HTTP_CEPH_LB_MYSQL_BUSY) {
+        return;
+    }
+
+    elapsed = ngx_current_msec - m->started;
+
+    if (elapsed < m->conf->timeout) {
+        ngx_add_timer(ev, m->conf->timeout - elapsed);
+        return;
+    }
+
+    ngx_http_ceph_lb_mysql_close(m);
+    (void) ngx_snprintf((u_char *) m->error, sizeof(m->error),
+        "no answer within %Mms%Z", m->conf->timeout);
+    m->handler(m->data, NGX_HTTP_CEPH_LB_HUNG);
+}
+
+/* The server says nothing to an idle connection except that it is closed. */
+static void
+ngx_http_ceph_lb_mysql_check_idle(ngx_http_ceph_lb_mysql_t *m)
+{
+    char    buf[1];
+    ssize_t n;
+
+    n = recv(m->connection->fd, buf, 1, MSG_PEEK);
+
+    if (n == -1 && ngx_socket_errno == NGX_EAGAIN) {
+        return;
+    }
+
+    ngx_http_ceph_lb_mysql_close(m);
+    ngx_http_ceph_lb_mysql_set_error(m, "the server closed the connection");
+    m->handler(m->data, NGX_HTTP_CEPH_LB_LOST);
+}
+
+/* One driver for all steps: NGX_OK goes on to the next, NGX_AGAIN waits. */
+static void
+ngx_http_ceph_lb_mysql_go_on(ngx_http_ceph_lb_mysql_t *m, int ready)
+{
+    ngx_int_t rc;
+
+    ngx_http_ceph_lb_mysql_clear_tls_errors(m);
+
+    do {
+        rc = ngx_http_ceph_lb_mysql_step(m, ready);
+    } while (rc == NGX_OK);
+
+    if (rc == NGX_DONE) {
+        ngx_http_ceph_lb_mysql_land(m);
+
+    } else if (rc == NGX_ERROR) {
+        ngx_http_ceph_lb_mysql_fail(m);
+    }
+}
+
+static ngx_int_t
+ngx_http_ceph_lb_mysql_step(ngx_http_ceph_lb_mysql_t *m, int ready)
+{
+    switch (m->step) {
+
+    case NGX_HTTP_CEPH_LB_SEND:
+        return ngx_http_ceph_lb_mysql_send(m, ready);
+
+    case NGX_HTTP_CEPH_LB_RECEIVE:
+        return ngx_http_ceph_lb_mysql_receive(m, ready);
+
+    default: /* NGX_HTTP_CEPH_LB_FETCH */
+        return ngx_http_ceph_lb_mysql_fetch(m, ready);
+    }
+}
+
+/*
+ * When a step is suspended for writing, the event is registered anew: it is
+ * edge-triggered, and is to fire if the socket has become writable already.
+ */
+static ngx_int_t
+ngx_http_ceph_lb_mysql_send(ngx_http_ceph_lb_mysql_t *m, int ready)
+{
+    int          rc = 0;
+    ngx_event_t *wev = m->connection->write;
+
+    if (m->suspended) {
+        m->suspended = mysql_send_query_cont(&rc, m->mysql, ready);
+    } else {
+        m->suspended = mysql_send_query_start(
+            &rc, m->mysql, (char *) m->conf->query.data, m->conf->query.len);
+    }
+
+    if (m->suspended & MYSQL_WAIT_WRITE) {
+        wev->ready = 0;
+        wev->active = 0;
+
+        if (ngx_handle_write_event(wev, 0) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (m->suspended) {
+        return NGX_AGAIN;
+    }
+
+    if (rc != 0) {
+        return NGX_ERROR;
+    }
+
+    m->step = NGX_HTTP_CEPH_LB_RECEIVE;
+
+    return NGX_AGAIN;
+}
+
+static ngx_int_t
+ngx_http_ceph_lb_mysql_receive(ngx_http_ceph_lb_mysql_t *m, int ready)
+{
+    my_bool rc = 0;
+
+    if (m->suspended) {
+        m->suspended = mysql_read_query_result_cont(&rc, m->mysql, ready);
+    } else {
+        m->suspended = mysql_read_query_result_start(&rc, m->mysql);
+    }
+
+    if (m->suspended) {
+        return NGX_AGAIN;
+    }
+
+    if (rc != 0) {
+        return NGX_ERROR;
+    }
+
+    m->result = mysql_use_result(m->mysql);
+    if (m->result == NULL) {
+        ngx_http_ceph_lb_mysql_set_error(m, "the query returns no table");
+        return NGX_ERROR;
+    }
+
+    m->step = NGX_HTTP_CEPH_LB_FETCH;
+
+    return ngx_http_ceph_lb_mysql_begin_table(m);
+}
+
+static ngx_int_t
+ngx_http_ceph_lb_mysql_fetch(ngx_http_ceph_lb_mysql_t *m, int ready)
+{
+    if (m->suspended) {
+        m->suspended = mysql_fetch_row_cont(&m->row, m->result, ready);
+    } else {
+        m->suspended = mysql_fetch_row_start(&m->row, m->result);
+    }
+
+    if (m->suspended) {
+        return NGX_AGAIN;
+    }
+
+    if (m->row == NULL) {
+        return mysql_errno(m->mysql) == 0 ? NGX_DONE : NGX_ERROR;
+    }
+
+    if (ceph_lb_table_add(&m->table, (const char *const *) m->row,
+            mysql_fetch_lengths(m->result))
+        != 0)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+static ngx_int_t
+ngx_http_ceph_lb_mysql_begin_table(ngx_http_ceph_lb_mysql_t *m)
+{
+    size_t       lengths[NGX_HTTP_CEPH_LB_COLUMNS_MAX];
+    unsigned     i, n;
+    const char  *names[NGX_HTTP_CEPH_LB_COLUMNS_MAX];
+    MYSQL_FIELD *fields;
+
+    n = mysql_num_fields(m->result);
+    fields = mysql_fetch_fields(m->result);
+
+    if (n > NGX_HTTP_CEPH_LB_COLUMNS_MAX) {
+        ngx_http_ceph_lb_mysql_set_error(m, "too many columns");
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < n; i++) {
+        names[i] = fields[i].name;
+        lengths[i] = fields[i].name_length;
+    }
+
+    return ceph_lb_table_begin(&m->table, n, names, lengths) == 0 ? NGX_OK
+                                                                  : NGX_ERROR;
+}
+
+static void
+ngx_http_ceph_lb_mysql_land(ngx_http_ceph_lb_mysql_t *m)
+{
+    ngx_connection_t *c = m->connection;
+
+    mysql_free_result(m->result);
+    m->result = NULL;
+    m->state = NGX_HTTP_CEPH_LB_MYSQL_IDLE;
+
+    /*
+     * The end of the connection may have been reported together with the
+     * answer, and would not be reported again.
+     */
+
+    if (c->read->pending_eof) {
+        ngx_post_event(c->read, &ngx_posted_events);
+    }
+
+    m->handler(m->data, NGX_HTTP_CEPH_LB_ANSWERED);
+}
+
+static void
+ngx_http_ceph_lb_mysql_fail(ngx_http_ceph_lb_mysql_t *m)
+{
+    unsigned code = mysql_errno(m->mysql);
+
+    ngx_http_ceph_lb_mysql_save_error(m);
+
+    if (m->step == NGX_HTTP_CEPH_LB_RECEIVE
+        && !ngx_http_ceph_lb_mysql_is_lost(code))
+    {
+        m->state = NGX_HTTP_CEPH_LB_MYSQL_IDLE;
+        m->handler(m->data, NGX_HTTP_CEPH_LB_REFUSED);
+        return;
+    }
+
+    ngx_http_ceph_lb_mysql_close(m);
+    m->handler(m->data, NGX_HTTP_CEPH_LB_LOST);
+}
+
+void
+ngx_http_ceph_lb_mysql_close(ngx_http_ceph_lb_mysql_t *m)
+{
+    int          i;
+    ngx_socket_t fd;
+
+    if (m->state == NGX_HTTP_CEPH_LB_MYSQL_CLOSED) {
+        return;
+    }
+
+    ngx_http_ceph_lb_mysql_unwatch(m);
+
+    if (m->state == NGX_HTTP_CEPH_LB_MYSQL_BUSY) {
+
+        /*
+         * From here on the library meets the end of the stream wherever it
+         * reads or writes, so that nothing blocks.  A suspended call is
+         * brought to its end, for it holds memory that only itself can free.
+         */
+
+        fd = mysql_get_socket(m->mysql);
+
+        if (fd != (ngx_socket_t) -1) {
+            (void) shutdown(fd, SHUT_RDWR);
+        }
+
+        for (i = 0; m->suspended && i < CEPH_LB_BYTES_MAX; i++) {
+            m->suspended = ngx_http_ceph_lb_mysql_abandon(m);
+        }
+
+        if (m->result != NULL) {
+            mysql_free_result(m->result);
+            m->result = NULL;
+        }
+    }
+
+    mysql_close(m->mysql);
+
+    m->mysql = NULL;
+    m->suspended = 0;
+    m->state = NGX_HTTP_CEPH_LB_MYSQL_CLOSED;
+
+    ngx_http_ceph_lb_mysql_clear_tls_errors(m);
+}
+
+/* Continues the suspended call, but whatever it returns is thrown away. */
+static int
+ngx_http_ceph_lb_mysql_abandon(ngx_http_ceph_lb_mysql_t *m)
+{
+    int     rc;
+    my_bool failed;
+
+    switch (m->step) {
+
+    case NGX_HTTP_CEPH_LB_SEND:
+        return mysql_send_query_cont(&rc, m->mysql, m->suspended);
+
+    case NGX_HTTP_CEPH_LB_RECEIVE:
+        return mysql_read_query_result_cont(&failed, m->mysql, m->suspended);
+
+    default: /* NGX_HTTP_CEPH_LB_FETCH */
+        return mysql_fetch_row_cont(&m->row, m->result, m->suspended);
+    }
+}
+
+void
+ngx_http_ceph_lb_mysql_destroy(ngx_http_ceph_lb_mysql_t *m)
+{
+    if (m->state == NGX_HTTP_CEPH_LB_MYSQL_OPENING) {
+        if (m->mysql != NULL) {
+            mysql_close(m->mysql);
+            m->mysql = NULL;
+        }
+
+        m->state = NGX_HTTP_CEPH_LB_MYSQL_CLOSED;
+    }
+
+    ngx_http_ceph_lb_mysql_close(m);
+
+    if (m->timer.timer_set) {
+        ngx_del_timer(&m->timer);
+    }
+
+    ceph_lb_table_free(&m->table);
+}
+
+static void
+ngx_http_ceph_lb_mysql_save_error(ngx_http_ceph_lb_mysql_t *m)
+{
+    if (mysql_errno(m->mysql) != 0) {
+        ngx_http_ceph_lb_mysql_set_error(m, mysql_error(m->mysql));
+    }
+}
+
+static void
+ngx_http_ceph_lb_mysql_set_error(ngx_http_ceph_lb_mysql_t *m, const char *error)
+{
+    (void) ngx_cpystrn((u_char *) m->error, (u_char *) error, sizeof(m->error));
+}
+
+/* Whether an error of this code leaves the connection without use. */
+static ngx_uint_t
+ngx_http_ceph_lb_mysql_is_lost(unsigned code)
+{
+    return (code >= CR_MIN_ERROR && code <= CR_MAX_ERROR)
+        || (code >= CER_MIN_ERROR && code <= CER_MAX_ERROR)
+        || code == ER_SERVER_SHUTDOWN || code == ER_QUERY_INTERRUPTED
+        || code == ER_CONNECTION_KILLED || code == ER_NORMAL_SHUTDOWN
+        || code == NGX_HTTP_CEPH_LB_ER_IDLE;
+}
