@@ -1,0 +1,274 @@
+"""Wherever nginx can pass a request on from, the list is fresh; and how it retries."""
+
+import pytest
+
+from fake import HangUp
+from stack import wait_for
+
+
+# --- the ways into a location -----------------------------------------------------------------------
+
+def test_auth_request(lb):
+    """A subrequest to the upstream decides about the main request, which goes there too."""
+    backend = lb.backend()
+
+    def judge(handler, seen):
+        if seen.target == "/auth" and "X-Forbidden" in seen.headers:
+            handler.reply(403, {}, b"")
+        else:
+            backend.plain_answer(handler, seen)
+    backend.answer = judge
+    lb.start(server="""
+        location = /auth { internal; proxy_pass http://backends; proxy_pass_request_body off;
+                           proxy_set_header Content-Length ""; }
+        location /guarded { auth_request /auth; proxy_pass http://backends; }
+    """)
+    assert lb.get("/guarded").status == 200
+    assert [seen.target for seen in backend.seen] == ["/auth", "/guarded"]
+    assert lb.get("/guarded", headers={"X-Forbidden": "1"}).status == 403
+    lb.remove(backend)
+    assert lb.get("/guarded").status >= 500
+
+
+def test_auth_request_before_a_static_answer(lb):
+    lb.backend()
+    lb.start(server="""
+        location = /auth { internal; proxy_pass http://backends; }
+        location /guarded { auth_request /auth; return 204; }
+    """, location="")
+    # `return` comes before the access phase, as nginx has it; so a file is served instead.
+    (lb.nginx.dir / "html").mkdir()
+    (lb.nginx.dir / "html" / "page").write_text("a page")
+    lb.nginx.write(lb.conf(server=f"""
+        location = /auth {{ internal; proxy_pass http://backends; }}
+        location = /page {{ auth_request /auth; root {lb.nginx.dir}/html; }}
+    """))
+    lb.nginx.reload()
+    wait_for(lambda: lb.get("/page").body == b"a page", what="the new configuration")
+
+
+def test_mirror(lb):
+    main, copy = lb.backend(), lb.backend(state="down")
+    lb.start(server=f"""
+        location /mirrored {{ mirror /copy; proxy_pass http://backends; }}
+        location = /copy {{ internal; proxy_pass http://backends$request_uri; }}
+        location = /copy2 {{ internal; proxy_pass http://{copy.name}; }}
+    """)
+    # A copy that fails (here: proxy_pass with a variable) is not the client's affair.
+    assert lb.get("/mirrored").status == 200
+    lb.nginx.write(lb.conf(server="""
+        location /mirrored { mirror /copy; proxy_pass http://backends; }
+        location = /copy { internal; proxy_pass http://backends; }
+    """))
+    lb.nginx.reload()
+    before = len(main.seen)
+    wait_for(lambda: lb.get("/mirrored").status == 200 and len(main.seen) >= before + 2,
+             what="the request and its copy")
+
+
+def test_ssi_includes(lb):
+    """Several subrequests at once, each with its own wait for the list."""
+    backend = lb.backend()
+
+    def page(handler, seen):
+        if seen.target == "/page":
+            body = b"".join(b'<!--#include virtual="/part/%d" -->' % n for n in range(5))
+            handler.reply(200, {"Content-Type": "text/html"}, body)
+        else:
+            handler.reply(200, {"Content-Type": "text/html"}, seen.target.encode() + b";")
+    backend.answer = page
+    lb.start(location="ssi on;")
+    assert lb.get("/page").body == b"/part/0;/part/1;/part/2;/part/3;/part/4;"
+
+
+def test_named_location_and_try_files(lb):
+    backend = lb.backend()
+    lb.nginx.write(lb.upstream() + f"""
+        server {{ listen 127.0.0.1:{lb.port}; root {lb.nginx.dir};
+                  location / {{ try_files $uri.txt @backends; }}
+                  location @backends {{ proxy_pass http://backends; }} }}""")
+    (lb.nginx.dir / "static.txt").write_text("from the disk")
+    lb.nginx.start()
+    assert lb.get("/static").body == b"from the disk"
+    assert lb.get("/dynamic").header("X-Backend") == backend.name
+
+
+def test_error_page_leads_to_the_backends(lb):
+    backend = lb.backend()
+    lb.start(server="""
+        location /broken { error_page 404 = /instead; return 404; }
+        location = /instead { proxy_pass http://backends; }
+    """)
+    response = lb.get("/broken")
+    assert (response.status, response.header("X-Backend")) == (200, backend.name)
+
+
+def test_an_answer_that_redirects_inside(lb):
+    """X-Accel-Redirect: a second pass through the upstream, with a list of its own."""
+    first, second = lb.backend(), lb.backend(row=False)
+
+    def redirect(handler, seen):
+        lb.remove(first)
+        lb.add(second)
+        handler.reply(200, {"X-Accel-Redirect": "/inside/x"}, b"")
+    first.answer = redirect
+    lb.start(server="location /inside/ { internal; proxy_pass http://backends; }")
+    response = lb.get("/outside")
+    assert (response.status, response.header("X-Backend")) == (200, second.name)
+
+
+def test_rewrite_inside(lb):
+    backend = lb.backend()
+    lb.start(server="""
+        location /old/ { rewrite ^/old/(.*)$ /new/$1 last; }
+        location /new/ { proxy_pass http://backends; }
+    """)
+    assert lb.get("/old/x").header("X-Backend") == backend.name
+
+
+def test_two_upstreams(lb):
+    """Each request has the list of the upstream that it goes to."""
+    one, two = lb.backend(), lb.backend(row=False)
+    lb.sql(f"CREATE TABLE others LIKE addresses;"
+           f"INSERT INTO others (address, port) VALUES ('127.0.0.1', {two.port})")
+    other = f"""upstream others {{ ceph_lb {lb.url} password_file={lb.password_file}
+                "query=SELECT address, port FROM others"; }}"""
+    lb.start(http=other, server="location /others { proxy_pass http://others; }")
+    for _ in range(3):
+        assert lb.get("/").header("X-Backend") == one.name
+        assert lb.get("/others").header("X-Backend") == two.name
+
+
+def test_proxy_pass_with_a_variable(lb):
+    """Which upstream it will be is not known in time. That is said, not guessed."""
+    lb.backend()
+    lb.start(server="location /variable { set $name backends; proxy_pass http://$name; }")
+    assert lb.get("/variable").status == 500
+    assert any("[error]" in line and "variable" in line for line in lb.nginx.log().splitlines())
+    assert lb.get("/").status == 200
+
+
+def test_if_and_limit_except(lb):
+    backend = lb.backend()
+    lb.start(server="""
+        location /methods { limit_except GET { deny all; } proxy_pass http://backends; }
+    """)
+    assert lb.get("/methods").header("X-Backend") == backend.name
+    with lb.client() as client:
+        assert client.delete("/methods").status == 403
+    assert len(backend.seen) == 1
+
+
+# --- connections to backends ------------------------------------------------------------------------
+
+def test_keepalive(lb):
+    backend = lb.backend()
+    lb.start(extra="keepalive 4;")
+    assert lb.answering(50) == {backend.name: 50}
+    assert backend.connections == 1
+
+
+def test_without_keepalive(lb):
+    backend = lb.backend()
+    lb.start(location='proxy_set_header Connection "close";')
+    lb.answering(5)
+    assert backend.connections == 5
+
+
+def test_a_kept_connection_of_a_row_that_left(lb):
+    """The connection may still be open; the request must go elsewhere all the same."""
+    first, second = lb.backend(), lb.backend()
+    lb.start(extra="keepalive 8;")
+    assert len(lb.answering(10)) == 2
+    lb.remove(first)
+    count = len(first.seen)
+    assert lb.answering(10) == {second.name: 10}
+    assert len(first.seen) == count
+
+
+# --- the next backend -------------------------------------------------------------------------------
+
+def test_a_dead_backend_is_passed_over(lb):
+    dead, alive = lb.backend(), lb.backend()
+    lb.start()
+    dead.stop()
+    assert lb.answering(20) == {alive.name: 20}
+
+
+def test_a_dead_backend_that_returns(lb):
+    first, second = lb.backend(), lb.backend()
+    lb.start()
+    first.stop()
+    assert lb.answering(6) == {second.name: 6}
+    first.start()
+    wait_for(lambda: first.name in lb.answering(2), 30, "the returned backend to be used")
+
+
+def test_a_lonely_backend_is_always_tried(lb):
+    """What failed a moment ago is better than nothing."""
+    only = lb.backend()
+    lb.start()
+    only.stop()
+    assert lb.get().status == 502
+    only.start()
+    assert lb.answering(3) == {only.name: 3}
+
+
+def test_no_backend_is_tried_twice(lb):
+    """All refuse by 503: each is asked once, and the client has the last one's answer."""
+    backends = [lb.backend() for _ in range(4)]
+    for backend in backends:
+        backend.status = 503
+    lb.start(location="proxy_next_upstream error timeout http_503;")
+    for number in range(1, 6):
+        assert lb.get().status in (502, 503)
+        assert [len(backend.seen) for backend in backends] == [number] * 4
+    tried = lb.nginx.access_log()[-1].split("upstream=")[1].split(", ")
+    assert len(tried) == len(set(tried)) == 4
+
+
+def test_backups_come_after_all_others(lb):
+    backends = [lb.backend() for _ in range(2)]
+    backup = lb.backend(backup=1)
+    for backend in backends:
+        backend.status = 503
+    lb.start(location="proxy_next_upstream error timeout http_503;")
+    assert lb.answering(1) == {backup.name: 1}
+    assert [len(backend.seen) for backend in backends] == [1, 1]
+    # They have failed a moment ago, so the backup may be asked before them now.
+    assert lb.answering(5) == {backup.name: 5}
+
+
+@pytest.mark.parametrize("method, tries", [("GET", 2), ("PUT", 2), ("DELETE", 2), ("POST", 1)])
+def test_what_may_be_sent_again(lb, method, tries):
+    """The first one dies in the middle: what can be repeated is, a POST is not."""
+    backends = [lb.backend() for _ in range(2)]
+    dying = []
+
+    def die_once(handler, seen):
+        if not dying:
+            dying.append(seen)
+            raise HangUp
+        handler.reply(200, {"X-Backend": "the other"}, seen.body)
+    for backend in backends:
+        backend.answer = die_once
+    lb.start()
+    with lb.client() as client:
+        response = client.request(method, "/x", b"a body" if method in ("PUT", "POST") else None)
+    assert sum(len(backend.seen) for backend in backends) == tries
+    assert all(len(backend.seen) <= 1 for backend in backends)
+    assert response.status == (200 if tries == 2 else 502)
+    if method == "PUT":
+        assert response.body == b"a body"
+
+
+def test_the_next_one_when_time_is_over(lb):
+    slow, quick = lb.backend(), lb.backend()
+    lb.start(location="proxy_read_timeout 500ms;")
+
+    def hang(handler, seen):
+        wait_for(lambda: quick.seen, 20, "the other backend's turn")
+        raise HangUp
+    slow.answer = hang
+    counts = lb.answering(2)
+    assert counts == {quick.name: 2}
