@@ -58,6 +58,7 @@ endif
 
 .PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-e2e lint format install clean
 .DELETE_ON_ERROR:
+.SECONDARY:
 
 all: backend module
 

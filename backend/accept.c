@@ -66,5 +66,5 @@ bool accept_prefers_text(struct slice field)
     }
     if (text.weight != json.weight)
         return text.weight > json.weight;
-    return text.weight != 0 && text.fit > json.fit && json.fit <= FIT_ANY;
+    return text.weight != 0 && text.fit == FIT_EXACT && json.fit < FIT_EXACT;
 }

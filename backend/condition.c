@@ -31,7 +31,7 @@ static bool next_member(struct slice *list)
 {
     bool comma = false;
 
-    while (list->len != 0 && strchr(" \t,", list->base[0]) != NULL) {
+    while (list->len != 0 && (list->base[0] == ' ' || list->base[0] == '\t' || list->base[0] == ',')) {
         comma = comma || list->base[0] == ',';
         list->base++;
         list->len--;
@@ -49,6 +49,7 @@ static enum match list_matches(struct slice list, const char *etag, bool strong)
     list = slice_trim(list);
     if (slice_is(list, "*"))
         return etag != NULL ? MATCH_YES : MATCH_NO;
+    (void)next_member(&list); /* empty members may stand first, too */
     if (list.len == 0)
         return MATCH_SYNTAX;
 
@@ -108,7 +109,8 @@ bool condition_if_range(const struct conditions *conditions, const struct valida
 
     if (conditions->if_range.base == NULL)
         return true;
-    if (field.len != 0 && (field.base[0] == '"' || field.base[0] == 'W'))
+    /* A weak one never matches, and needs no care: ours are all strong. */
+    if (slice_starts_with(field, "\"") || slice_starts_with(field, "W/"))
         return slice_is(field, validators->etag);
     return http_date_parse(field, &date) && date == validators->modified_seconds;
 }

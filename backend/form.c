@@ -31,10 +31,13 @@ static bool next_parameter(struct slice *rest, struct slice *name, struct slice 
     }
     if (rest->len == 0)
         return false;
-    if (memchr(rest->base, '=', rest->len) == NULL) {
+    while (i < rest->len && rest->base[i] != '=' && rest->base[i] != ';')
+        i++;
+    if (i == rest->len || rest->base[i] == ';') {
         *wrong = true;
         return false;
     }
+    i = 0;
     *name = slice_trim(cut(rest, '='));
     *rest = slice_trim(*rest);
 
@@ -55,7 +58,9 @@ static bool next_parameter(struct slice *rest, struct slice *name, struct slice 
     *value = slice_trim((struct slice){rest->base, i});
     rest->base += i;
     rest->len -= i;
-    return true;
+    *rest = slice_trim(*rest);
+    *wrong = rest->len != 0 && rest->base[0] != ';';
+    return !*wrong;
 }
 
 static struct slice unquote(struct slice value)

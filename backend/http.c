@@ -705,7 +705,8 @@ static void *run_loop(void *argument)
     while (!loop->stop)
         h2o_evloop_run(loop->context.loop, INT32_MAX);
     sem_post(&loop->ended);
-    /* The thread stays until the process ends: h2o keeps memory for reuse in thread-local pools that nobody can free. */
+    /* The thread stays until the process ends: h2o keeps memory for reuse in thread-local pools that nobody
+     * can free. */
     for (;;)
         pause();
     return NULL;

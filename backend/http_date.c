@@ -26,7 +26,7 @@ bool http_date_parse(struct slice text, int64_t *seconds)
     size_t i;
 
     text = slice_trim(text);
-    if (text.len == 0 || text.len >= sizeof(copy))
+    if (text.len == 0 || text.len >= sizeof(copy) || memchr(text.base, '\0', text.len) != NULL)
         return false;
     memcpy(copy, text.base, text.len);
     copy[text.len] = '\0';
@@ -34,7 +34,8 @@ bool http_date_parse(struct slice text, int64_t *seconds)
     for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
         struct tm utc = {0};
         const char *end = strptime(copy, forms[i], &utc);
-        if (end != NULL && *end == '\0') {
+        /* strptime takes two digits for a year of the first century, which nobody means. */
+        if (end != NULL && *end == '\0' && utc.tm_year >= 0) {
             *seconds = (int64_t)timegm(&utc);
             return true;
         }

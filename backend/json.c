@@ -85,10 +85,10 @@ yajl_val json_at(yajl_val node, const char *path)
     size_t depth = 0;
     yajl_val found;
 
-    while ((key = strsep(&rest, ".")) != NULL && depth < PATH_DEPTH_MAX)
+    while (depth < PATH_DEPTH_MAX && (key = strsep(&rest, ".")) != NULL)
         keys[depth++] = key;
     keys[depth] = NULL;
-    found = node != NULL ? yajl_tree_get(node, keys, yajl_t_any) : NULL;
+    found = node != NULL && rest == NULL ? yajl_tree_get(node, keys, yajl_t_any) : NULL;
     free(copy);
     return found;
 }
@@ -99,9 +99,12 @@ int64_t json_number_at(yajl_val node, const char *path, int64_t otherwise)
 
     if (YAJL_IS_INTEGER(found))
         return YAJL_GET_INTEGER(found);
-    if (YAJL_IS_DOUBLE(found))
-        return (int64_t)YAJL_GET_DOUBLE(found);
-    return otherwise;
+    if (!YAJL_IS_DOUBLE(found))
+        return otherwise;
+    /* A number that 64 bits with a sign cannot hold, as Ceph may count without one. */
+    if (YAJL_GET_DOUBLE(found) >= 9.2e18)
+        return INT64_MAX;
+    return YAJL_GET_DOUBLE(found) > -9.2e18 ? (int64_t)YAJL_GET_DOUBLE(found) : INT64_MIN;
 }
 
 const char *json_text_at(yajl_val node, const char *path, const char *otherwise)
