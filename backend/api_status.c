@@ -101,6 +101,19 @@ static void render_health(yajl_gen gen, yajl_val status)
     yajl_gen_map_close(gen);
 }
 
+static void render_quorum(yajl_gen gen, yajl_val quorum)
+{
+    yajl_val names = json_at(quorum, "quorum_names");
+    size_t i;
+
+    json_text(gen, "quorum");
+    yajl_gen_array_open(gen);
+    for (i = 0; YAJL_IS_ARRAY(names) && i < names->u.array.len; i++)
+        json_string(gen, slice_of(YAJL_GET_STRING(names->u.array.values[i])));
+    yajl_gen_array_close(gen);
+    json_member_text(gen, "quorum_leader", json_text_at(quorum, "quorum_leader_name", ""));
+}
+
 static bool is_in_quorum(yajl_val quorum, const char *name)
 {
     yajl_val names = json_at(quorum, "quorum_names");
@@ -129,7 +142,6 @@ static void render_monitors(yajl_gen gen, yajl_val quorum)
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);
-    json_member_text(gen, "quorum_leader", json_text_at(quorum, "quorum_leader_name", ""));
 }
 
 static void render_placement_groups(yajl_gen gen, yajl_val status)
@@ -204,6 +216,7 @@ static void render_json(struct api *api, const struct cluster_report *report, st
     json_member_text(gen, "fsid", cluster_fsid(api->cluster));
     render_health(gen, report->status);
     render_monitors(gen, report->quorum);
+    render_quorum(gen, report->quorum);
     open_member_map(gen, "osds");
     copy_number(gen, "total", report->status, "osdmap.num_osds");
     copy_number(gen, "up", report->status, "osdmap.num_up_osds");

@@ -212,7 +212,7 @@ static void print_help(void)
     for (i = 0; i < ROW_COUNT; i++) {
         char left[64];
         snprintf(left, sizeof(left), "--%s %s", rows[i].name, rows[i].value);
-        printf("  %-32s %s%s%s%s\n", left, rows[i].help, rows[i].initial != NULL ? " (" : "",
+        printf("  %-32s %s%s%s%s\n", left, rows[i].help, rows[i].initial != NULL ? " (default " : "",
                rows[i].initial != NULL ? rows[i].initial : "", rows[i].initial != NULL ? ")" : "");
     }
     printf("  %-32s this text\n  %-32s the version\n\n"
