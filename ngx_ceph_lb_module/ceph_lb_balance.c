@@ -23,8 +23,8 @@ enum {
     CLASS_NONE,
 };
 
-static ceph_lb_state_t *find_or_create(
-    ceph_lb_balance_t *balance, const ceph_lb_backend_t *b);
+static ceph_lb_state_t *
+find_or_create(ceph_lb_balance_t *balance, const ceph_lb_backend_t *b);
 static void release(ceph_lb_balance_t *balance, ceph_lb_state_t *state);
 static int  class_of(
      const ceph_lb_list_t *list, size_t i, const uintptr_t *tried, long now);
@@ -145,9 +145,18 @@ ceph_lb_done(const ceph_lb_list_t *list, size_t i, int failed, long now)
 void
 ceph_lb_undo(const ceph_lb_list_t *list, uintptr_t *tried, size_t i)
 {
+    size_t j;
+
     assert(list->backends[i].state->requests > 0);
 
     list->backends[i].state->requests--;
+
+    for (j = 0; j < list->count; j++) {
+        if (!(tried[j / CEPH_LB_WORD_BITS] & bit_of(j))) {
+            return;
+        }
+    }
+
     tried[i / CEPH_LB_WORD_BITS] &= ~bit_of(i);
 }
 

@@ -47,7 +47,7 @@ void ceph_lb_done(const ceph_lb_list_t *list, size_t i, int failed, long now);
 
 /*
  * The request that chose backend i is done with it and learnt nothing about
- * it: the backend may be tried again.
+ * it: if no other backend is left to try, it may be tried once more.
  */
 void ceph_lb_undo(const ceph_lb_list_t *list, uintptr_t *tried, size_t i);
 

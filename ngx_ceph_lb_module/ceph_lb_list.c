@@ -30,12 +30,7 @@ enum {
 };
 
 static const char *const column_names[COLUMNS] = {
-    "address",
-    "port",
-    "weight",
-    "state",
-    "backup",
-    "max_conns",
+    "address", "port", "weight", "state", "backup", "max_conns",
 };
 
 /* One row: the text of each column, NULL where the table has no such column. */
@@ -47,13 +42,16 @@ typedef struct {
 static int     append(ceph_lb_table_t *t, const void *data, uint32_t len);
 static int     reserve(ceph_lb_table_t *t, size_t size);
 static value_t next_value(const unsigned char **p);
-static int     find_columns(
-        const ceph_lb_table_t *t, int *which, const unsigned char **p);
-static const char *read_row(const ceph_lb_table_t *t, const int *which,
-    const unsigned char **p, row_t *row);
+static int
+find_columns(const ceph_lb_table_t *t, int *which, const unsigned char **p);
+static const char *read_row(
+    const ceph_lb_table_t *t,
+    const int             *which,
+    const unsigned char  **p,
+    row_t                 *row);
 static const char *parse_row(const row_t *row, ceph_lb_backend_t *b, int *used);
-static const char *parse_address(
-    const char *text, uint32_t port, ceph_lb_backend_t *b);
+static const char            *
+parse_address(const char *text, uint32_t port, ceph_lb_backend_t *b);
 static int parse_number(const char *text, uint32_t *number);
 static int remember_address(
     size_t *buckets, size_t mask, const ceph_lb_backend_t *seen, size_t n);
@@ -72,8 +70,11 @@ ceph_lb_table_free(ceph_lb_table_t *t)
 }
 
 int
-ceph_lb_table_begin(ceph_lb_table_t *t, size_t columns,
-    const char *const *names, const size_t *lengths)
+ceph_lb_table_begin(
+    ceph_lb_table_t   *t,
+    size_t             columns,
+    const char *const *names,
+    const size_t      *lengths)
 {
     size_t i;
 
@@ -109,7 +110,8 @@ ceph_lb_table_add(
     }
 
     for (i = 0; i < t->columns; i++) {
-        if (append(t, values[i],
+        if (append(
+                t, values[i],
                 values[i] != NULL ? (uint32_t) lengths[i] : NULL_LENGTH)
             != 0)
         {
@@ -130,8 +132,11 @@ ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b)
 }
 
 ceph_lb_list_t *
-ceph_lb_list_create(const ceph_lb_table_t *t, ceph_lb_problem_pt report,
-    void *data, const char **error)
+ceph_lb_list_create(
+    const ceph_lb_table_t *t,
+    ceph_lb_problem_pt     report,
+    void                  *data,
+    const char           **error)
 {
     int                  which[COLUMNS], used;
     row_t                row;
@@ -151,7 +156,8 @@ ceph_lb_list_create(const ceph_lb_table_t *t, ceph_lb_problem_pt report,
     }
 
     buckets = calloc(mask + 1, sizeof(size_t));
-    list = calloc(1,
+    list = calloc(
+        1,
         sizeof(ceph_lb_list_t) + t->rows * sizeof(ceph_lb_backend_t) + t->size);
 
     if (buckets == NULL || list == NULL) {
@@ -338,8 +344,11 @@ find_columns(const ceph_lb_table_t *t, int *which, const unsigned char **p)
 
 /* Moves *p behind the row also when there is a problem with it. */
 static const char *
-read_row(const ceph_lb_table_t *t, const int *which, const unsigned char **p,
-    row_t *row)
+read_row(
+    const ceph_lb_table_t *t,
+    const int             *which,
+    const unsigned char  **p,
+    row_t                 *row)
 {
     int         c;
     size_t      i;

@@ -72,14 +72,19 @@ void ceph_lb_table_free(ceph_lb_table_t *t);
  * Begins a table with these column names (of the lengths given).  Returns 0,
  * or -1 when there is no memory.
  */
-int ceph_lb_table_begin(ceph_lb_table_t *t, size_t columns,
-    const char *const *names, const size_t *lengths);
+int ceph_lb_table_begin(
+    ceph_lb_table_t   *t,
+    size_t             columns,
+    const char *const *names,
+    const size_t      *lengths);
 
 /*
  * Adds a row; a NULL in values is an SQL NULL.  A row beyond a limit is only
  * counted.  Returns 0, or -1 when there is no memory.
  */
-int ceph_lb_table_add(ceph_lb_table_t *t, const char *const *values,
+int ceph_lb_table_add(
+    ceph_lb_table_t     *t,
+    const char *const   *values,
     const unsigned long *lengths);
 
 int ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b);
@@ -90,12 +95,15 @@ int ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b);
  * Returns NULL when nothing can be made of the table: *error then is a static
  * text that says why.
  */
-ceph_lb_list_t *ceph_lb_list_create(const ceph_lb_table_t *t,
-    ceph_lb_problem_pt report, void *data, const char **error);
-void            ceph_lb_list_free(ceph_lb_list_t *list);
+ceph_lb_list_t *ceph_lb_list_create(
+    const ceph_lb_table_t *t,
+    ceph_lb_problem_pt     report,
+    void                  *data,
+    const char           **error);
+void ceph_lb_list_free(ceph_lb_list_t *list);
 
-int ceph_lb_address_equal(
-    const ceph_lb_backend_t *a, const ceph_lb_backend_t *b);
+int
+ceph_lb_address_equal(const ceph_lb_backend_t *a, const ceph_lb_backend_t *b);
 uint32_t ceph_lb_address_hash(const ceph_lb_backend_t *b);
 
 #endif /* CEPH_LB_LIST_H */

@@ -59,47 +59,56 @@ struct ngx_http_ceph_lb_lookup_s {
     ngx_uint_t nproblems;
 };
 
-static ngx_int_t ngx_http_ceph_lb_lookup_init_lines(
-    ngx_http_ceph_lb_lookup_t *l);
-static void ngx_http_ceph_lb_lookup_init_event(ngx_http_ceph_lb_lookup_t *l,
-    ngx_event_t *ev, ngx_event_handler_pt handler);
+static ngx_int_t
+            ngx_http_ceph_lb_lookup_init_lines(ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_init_event(
+    ngx_http_ceph_lb_lookup_t *l,
+    ngx_event_t               *ev,
+    ngx_event_handler_pt       handler);
 static void ngx_http_ceph_lb_lookup_launch_handler(ngx_event_t *ev);
-static ngx_uint_t ngx_http_ceph_lb_lookup_be_patient(
-    ngx_http_ceph_lb_lookup_t *l);
+static ngx_uint_t
+            ngx_http_ceph_lb_lookup_be_patient(ngx_http_ceph_lb_lookup_t *l);
 static void ngx_http_ceph_lb_lookup_launch(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_open(ngx_http_ceph_lb_lookup_t *l);
 static ngx_http_ceph_lb_line_t *ngx_http_ceph_lb_lookup_find(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_mysql_state_e state);
-static ngx_uint_t ngx_http_ceph_lb_lookup_is_connected(
-    ngx_http_ceph_lb_lookup_t *l);
+static ngx_uint_t
+            ngx_http_ceph_lb_lookup_is_connected(ngx_http_ceph_lb_lookup_t *l);
 static void ngx_http_ceph_lb_lookup_mysql_handler(
     void *data, ngx_http_ceph_lb_mysql_event_e event);
 static void ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line);
-static void ngx_http_ceph_lb_lookup_refused(
-    ngx_http_ceph_lb_line_t *line, const char *why);
+static void
+ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why);
 static void ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line);
-static void ngx_http_ceph_lb_lookup_disembark(ngx_http_ceph_lb_lookup_t *l,
-    ceph_lb_flight_t *flight, ceph_lb_list_t *list, ngx_msec_t launched);
-static void ngx_http_ceph_lb_lookup_answer(ngx_http_ceph_lb_lookup_t *l,
-    ngx_http_ceph_lb_waiter_t *w, ceph_lb_list_t *list, ngx_msec_t launched);
+static void ngx_http_ceph_lb_lookup_disembark(
+    ngx_http_ceph_lb_lookup_t *l,
+    ceph_lb_flight_t          *flight,
+    ceph_lb_list_t            *list,
+    ngx_msec_t                 launched);
+static void ngx_http_ceph_lb_lookup_answer(
+    ngx_http_ceph_lb_lookup_t *l,
+    ngx_http_ceph_lb_waiter_t *w,
+    ceph_lb_list_t            *list,
+    ngx_msec_t                 launched);
 static void ngx_http_ceph_lb_lookup_answer_without(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w);
 static void ngx_http_ceph_lb_lookup_trouble(
     ngx_http_ceph_lb_lookup_t *l, const char *what, const char *why);
-static void       ngx_http_ceph_lb_lookup_recover(ngx_http_ceph_lb_lookup_t *l);
-static void       ngx_http_ceph_lb_lookup_go_away(ngx_http_ceph_lb_lookup_t *l);
-static void       ngx_http_ceph_lb_lookup_pause(ngx_http_ceph_lb_lookup_t *l);
-static void       ngx_http_ceph_lb_lookup_hurry_handler(ngx_event_t *ev);
-static void       ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev);
-static void       ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev);
-static ngx_uint_t ngx_http_ceph_lb_lookup_last_is_usable(
-    ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_recover(ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_go_away(ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_pause(ngx_http_ceph_lb_lookup_t *l);
+static void ngx_http_ceph_lb_lookup_hurry_handler(ngx_event_t *ev);
+static void ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev);
+static void ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev);
+static ngx_uint_t
+ngx_http_ceph_lb_lookup_last_is_usable(ngx_http_ceph_lb_lookup_t *l);
 static ceph_lb_list_t *ngx_http_ceph_lb_lookup_make_list(
-    ngx_http_ceph_lb_lookup_t *l, const ceph_lb_table_t *table,
-    const char **error);
+    ngx_http_ceph_lb_lookup_t *l,
+    const ceph_lb_table_t     *table,
+    const char               **error);
 static void ngx_http_ceph_lb_lookup_problem(
     void *data, size_t row, const char *address, const char *problem);
 
@@ -153,7 +162,8 @@ ngx_http_ceph_lb_lookup_init_lines(ngx_http_ceph_lb_lookup_t *l)
     ngx_uint_t               i;
     ngx_http_ceph_lb_line_t *line;
 
-    l->lines = ngx_pcalloc(ngx_cycle->pool,
+    l->lines = ngx_pcalloc(
+        ngx_cycle->pool,
         l->conf->connections * sizeof(ngx_http_ceph_lb_line_t));
     if (l->lines == NULL) {
         return NGX_ERROR;
@@ -164,8 +174,9 @@ ngx_http_ceph_lb_lookup_init_lines(ngx_http_ceph_lb_lookup_t *l)
         line->lookup = l;
         ceph_lb_flight_init(&line->flight);
 
-        line->mysql = ngx_http_ceph_lb_mysql_create(ngx_cycle->pool, l->conf,
-            ngx_http_ceph_lb_lookup_mysql_handler, line);
+        line->mysql = ngx_http_ceph_lb_mysql_create(
+            ngx_cycle->pool, l->conf, ngx_http_ceph_lb_lookup_mysql_handler,
+            line);
         if (line->mysql == NULL) {
             return NGX_ERROR;
         }
@@ -494,7 +505,7 @@ ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
     ngx_http_ceph_lb_lookup_release(l, list);
 }
 
-/* The registry is there, but has no list: the query, or its answer, is wrong. */
+/* The registry is there, but the query is wrong, or its answer. */
 static void
 ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why)
 {
@@ -543,12 +554,14 @@ ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
     }
 
     if (l->failures > 1 && !ngx_http_ceph_lb_lookup_is_connected(l)) {
-        ngx_http_ceph_lb_lookup_trouble(l, ngx_http_ceph_lb_gone,
+        ngx_http_ceph_lb_lookup_trouble(
+            l, ngx_http_ceph_lb_gone,
             ngx_http_ceph_lb_mysql_error(line->mysql));
         ngx_http_ceph_lb_lookup_go_away(l);
 
-    } else if (!ngx_http_ceph_lb_lookup_is_connected(l)
-               && !(ngx_exiting && ngx_queue_empty(&l->waiters)))
+    } else if (
+        !ngx_http_ceph_lb_lookup_is_connected(l)
+        && !(ngx_exiting && ngx_queue_empty(&l->waiters)))
     {
         if (l->retry.timer_set && !l->away) {
             ngx_del_timer(&l->retry);
@@ -565,7 +578,7 @@ ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
     }
 }
 
-/* If other queries have been answered meanwhile, it was only this connection. */
+/* If others have been answered meanwhile, it was only this connection. */
 static void
 ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
 {
@@ -574,9 +587,13 @@ ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
     l->failures++;
 
     if ((ngx_msec_int_t) (l->landed - line->launched) < 0) {
-        ngx_http_ceph_lb_lookup_trouble(l, ngx_http_ceph_lb_gone,
+        ngx_http_ceph_lb_lookup_trouble(
+            l, ngx_http_ceph_lb_gone,
             ngx_http_ceph_lb_mysql_error(line->mysql));
         ngx_http_ceph_lb_lookup_go_away(l);
+
+    } else if (!ngx_http_ceph_lb_lookup_is_connected(l)) {
+        ngx_http_ceph_lb_lookup_open(l);
 
     } else if (ceph_lb_is_waited_for(&l->terminal)) {
         ngx_post_event(&l->launch, &ngx_posted_events);
@@ -592,13 +609,16 @@ ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
  * which others may arrive or leave.
  */
 static void
-ngx_http_ceph_lb_lookup_disembark(ngx_http_ceph_lb_lookup_t *l,
-    ceph_lb_flight_t *flight, ceph_lb_list_t *list, ngx_msec_t launched)
+ngx_http_ceph_lb_lookup_disembark(
+    ngx_http_ceph_lb_lookup_t *l,
+    ceph_lb_flight_t          *flight,
+    ceph_lb_list_t            *list,
+    ngx_msec_t                 launched)
 {
     ngx_http_ceph_lb_waiter_t *w;
 
-    while (
-        (w = (ngx_http_ceph_lb_waiter_t *) ceph_lb_disembark(flight)) != NULL) {
+    while ((w = (ngx_http_ceph_lb_waiter_t *) ceph_lb_disembark(flight))
+           != NULL) {
         ngx_http_ceph_lb_lookup_leave(l, w);
 
         if (list != NULL) {
@@ -612,8 +632,11 @@ ngx_http_ceph_lb_lookup_disembark(ngx_http_ceph_lb_lookup_t *l,
 }
 
 static void
-ngx_http_ceph_lb_lookup_answer(ngx_http_ceph_lb_lookup_t *l,
-    ngx_http_ceph_lb_waiter_t *w, ceph_lb_list_t *list, ngx_msec_t launched)
+ngx_http_ceph_lb_lookup_answer(
+    ngx_http_ceph_lb_lookup_t *l,
+    ngx_http_ceph_lb_waiter_t *w,
+    ceph_lb_list_t            *list,
+    ngx_msec_t                 launched)
 {
     w->list = ngx_http_ceph_lb_lookup_hold(list);
     w->list_age = ngx_current_msec - launched;
@@ -631,7 +654,8 @@ ngx_http_ceph_lb_lookup_answer_without(
 
     if (l->last != NULL && l->conf->stale != 0 && !l->expired) {
         l->expired = 1;
-        ngx_log_error(NGX_LOG_ERR, l->log, 0,
+        ngx_log_error(
+            NGX_LOG_ERR, l->log, 0,
             "ceph_lb: registry %V: the last list is older than "
             "%Ms; answering 503",
             &l->conf->name, l->conf->stale / 1000);
@@ -662,14 +686,16 @@ ngx_http_ceph_lb_lookup_trouble(
     l->expired = 0;
 
     if (ngx_http_ceph_lb_lookup_last_is_usable(l)) {
-        ngx_log_error(NGX_LOG_ERR, l->log, 0,
+        ngx_log_error(
+            NGX_LOG_ERR, l->log, 0,
             "ceph_lb: registry %V %s: %s; serving the "
             "last list (%uz backends) for %Ms",
             &l->conf->name, what, why, l->last->count, l->conf->stale / 1000);
         return;
     }
 
-    ngx_log_error(NGX_LOG_ERR, l->log, 0,
+    ngx_log_error(
+        NGX_LOG_ERR, l->log, 0,
         "ceph_lb: registry %V %s: %s; there is no list, answering 503",
         &l->conf->name, what, why);
 }
@@ -693,9 +719,9 @@ ngx_http_ceph_lb_lookup_recover(ngx_http_ceph_lb_lookup_t *l)
         ngx_del_timer(&l->retry);
     }
 
-    ngx_log_error(NGX_LOG_NOTICE, l->log, 0,
-        "ceph_lb: registry %V is back after %M.%Ms", &l->conf->name,
-        gone / 1000, gone % 1000 / 100);
+    ngx_log_error(
+        NGX_LOG_NOTICE, l->log, 0, "ceph_lb: registry %V is back after %M.%Ms",
+        &l->conf->name, gone / 1000, gone % 1000 / 100);
 }
 
 /* From now on nobody waits; those who do are answered without a fresh list. */
@@ -781,28 +807,42 @@ ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev)
         waited = ngx_current_msec - w->arrived;
 
         if (waited < l->conf->timeout) {
+
+            /* Somebody who came meanwhile may have set it, for later. */
+
+            if (ev->timer_set) {
+                ngx_del_timer(ev);
+            }
+
             ngx_add_timer(ev, l->conf->timeout - waited);
             return;
         }
 
-        ngx_http_ceph_lb_lookup_leave(l, w);
+        /*
+         * Nothing has come since it arrived.  Those who leave the terminal now
+         * may take others with them, this one too: look again who is first.
+         */
 
-        if ((ngx_msec_int_t) (l->landed - w->arrived) < 0) {
+        if (!l->away && (ngx_msec_int_t) (l->landed - w->arrived) < 0) {
             (void) ngx_sprintf(
                 why, "no answer within %Mms%Z", l->conf->timeout);
             ngx_http_ceph_lb_lookup_trouble(
                 l, ngx_http_ceph_lb_gone, (char *) why);
             ngx_http_ceph_lb_lookup_go_away(l);
+            continue;
         }
 
+        ngx_http_ceph_lb_lookup_leave(l, w);
         ngx_http_ceph_lb_lookup_answer_without(l, w);
         w->handler(w);
     }
 }
 
 static ceph_lb_list_t *
-ngx_http_ceph_lb_lookup_make_list(ngx_http_ceph_lb_lookup_t *l,
-    const ceph_lb_table_t *table, const char **error)
+ngx_http_ceph_lb_lookup_make_list(
+    ngx_http_ceph_lb_lookup_t *l,
+    const ceph_lb_table_t     *table,
+    const char               **error)
 {
     ceph_lb_list_t *list;
 
@@ -819,7 +859,8 @@ ngx_http_ceph_lb_lookup_make_list(ngx_http_ceph_lb_lookup_t *l,
     }
 
     if (list->count == 0) {
-        ngx_log_error(NGX_LOG_ERR, l->log, 0,
+        ngx_log_error(
+            NGX_LOG_ERR, l->log, 0,
             "ceph_lb: registry %V lists no backend that may get "
             "requests; answering 503",
             &l->conf->name);
@@ -858,12 +899,14 @@ ngx_http_ceph_lb_lookup_problem(
     l->problems[l->nproblems++ % NGX_HTTP_CEPH_LB_PROBLEMS] = hash;
 
     if (row == 0) {
-        ngx_log_error(NGX_LOG_WARN, l->log, 0, "ceph_lb: registry %V: %s",
-            &l->conf->name, problem);
+        ngx_log_error(
+            NGX_LOG_WARN, l->log, 0, "ceph_lb: registry %V: %s", &l->conf->name,
+            problem);
         return;
     }
 
-    ngx_log_error(NGX_LOG_WARN, l->log, 0,
+    ngx_log_error(
+        NGX_LOG_WARN, l->log, 0,
         "ceph_lb: row %uz (address \"%s\"): %s; skipped", row,
         address != NULL ? address : "NULL", problem);
 }

@@ -41,8 +41,8 @@ struct ngx_http_ceph_lb_waiter_s {
  * Starts the lookups of an upstream, if that has not been done: opens the
  * first connection.  NULL: out of memory.
  */
-ngx_http_ceph_lb_lookup_t *ngx_http_ceph_lb_lookup_start(
-    ngx_http_ceph_lb_srv_conf_t *conf);
+ngx_http_ceph_lb_lookup_t *
+ngx_http_ceph_lb_lookup_start(ngx_http_ceph_lb_srv_conf_t *conf);
 
 /* For the end of the worker. */
 void ngx_http_ceph_lb_lookup_stop(ngx_http_ceph_lb_lookup_t *l);

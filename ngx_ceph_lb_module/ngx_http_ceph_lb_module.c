@@ -31,10 +31,10 @@ typedef struct {
 
 static char *ngx_http_ceph_lb(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_ceph_lb_check_block(ngx_conf_t *cf);
-static char *ngx_http_ceph_lb_set_url(
-    ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf);
-static char *ngx_http_ceph_lb_set_params(
-    ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf);
+static char *
+ngx_http_ceph_lb_set_url(ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf);
+static char *
+ngx_http_ceph_lb_set_params(ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf);
 static char *ngx_http_ceph_lb_set_password(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
 static char *ngx_http_ceph_lb_set_connections(
@@ -45,10 +45,14 @@ static char *ngx_http_ceph_lb_set_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
 static char *ngx_http_ceph_lb_set_ssl_ca(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
-static ssize_t ngx_http_ceph_lb_read_file(ngx_conf_t *cf, const char *param,
-    ngx_str_t *value, u_char *buf, size_t size);
-static char   *ngx_http_ceph_lb_stale(
-      ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static ssize_t ngx_http_ceph_lb_read_file(
+    ngx_conf_t *cf,
+    const char *param,
+    ngx_str_t  *value,
+    u_char     *buf,
+    size_t      size);
+static char *
+ngx_http_ceph_lb_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static void     *ngx_http_ceph_lb_create_srv_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_ceph_lb_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_ceph_lb_init(ngx_conf_t *cf);
@@ -56,8 +60,8 @@ static ngx_int_t ngx_http_ceph_lb_check_upstream(
     ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us);
 static ngx_int_t ngx_http_ceph_lb_init_process(ngx_cycle_t *cycle);
 static void      ngx_http_ceph_lb_exit_process(ngx_cycle_t *cycle);
-static ngx_http_ceph_lb_srv_conf_t *ngx_http_ceph_lb_next_conf(
-    ngx_cycle_t *cycle, ngx_uint_t *i);
+static ngx_http_ceph_lb_srv_conf_t                  *
+ngx_http_ceph_lb_next_conf(ngx_cycle_t *cycle, ngx_uint_t *i);
 static ngx_int_t ngx_http_ceph_lb_variable(
     ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data);
 
@@ -76,10 +80,10 @@ static ngx_http_ceph_lb_param_t ngx_http_ceph_lb_params[] = {
 static ngx_command_t ngx_http_ceph_lb_commands[] = {
 
     {ngx_string("ceph_lb"), NGX_HTTP_UPS_CONF | NGX_CONF_1MORE,
-        ngx_http_ceph_lb, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+     ngx_http_ceph_lb, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
 
     {ngx_string("ceph_lb_stale"), NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1,
-        ngx_http_ceph_lb_stale, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+     ngx_http_ceph_lb_stale, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
 
     ngx_null_command};
 
@@ -97,7 +101,8 @@ static ngx_http_module_t ngx_http_ceph_lb_module_ctx = {
     NULL  /* merge location configuration */
 };
 
-ngx_module_t ngx_http_ceph_lb_module = {NGX_MODULE_V1,
+ngx_module_t ngx_http_ceph_lb_module = {
+    NGX_MODULE_V1,
     &ngx_http_ceph_lb_module_ctx,  /* module context */
     ngx_http_ceph_lb_commands,     /* module directives */
     NGX_HTTP_MODULE,               /* module type */
@@ -120,16 +125,16 @@ enum {
 static ngx_http_variable_t ngx_http_ceph_lb_vars[] = {
 
     {ngx_string("ceph_lb_wait_time"), NULL, ngx_http_ceph_lb_variable,
-        NGX_HTTP_CEPH_LB_WAIT_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0},
+     NGX_HTTP_CEPH_LB_WAIT_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0},
 
     {ngx_string("ceph_lb_list_age"), NULL, ngx_http_ceph_lb_variable,
-        NGX_HTTP_CEPH_LB_LIST_AGE, NGX_HTTP_VAR_NOCACHEABLE, 0},
+     NGX_HTTP_CEPH_LB_LIST_AGE, NGX_HTTP_VAR_NOCACHEABLE, 0},
 
     {ngx_string("ceph_lb_backends"), NULL, ngx_http_ceph_lb_variable,
-        NGX_HTTP_CEPH_LB_BACKENDS, NGX_HTTP_VAR_NOCACHEABLE, 0},
+     NGX_HTTP_CEPH_LB_BACKENDS, NGX_HTTP_VAR_NOCACHEABLE, 0},
 
     {ngx_string("ceph_lb_stale"), NULL, ngx_http_ceph_lb_variable,
-        NGX_HTTP_CEPH_LB_STALE, NGX_HTTP_VAR_NOCACHEABLE, 0},
+     NGX_HTTP_CEPH_LB_STALE, NGX_HTTP_VAR_NOCACHEABLE, 0},
 
     ngx_http_null_variable};
 
@@ -161,12 +166,14 @@ ngx_http_ceph_lb_variable(
     switch (data) {
 
     case NGX_HTTP_CEPH_LB_WAIT_TIME:
-        p = ngx_sprintf(p, "%T.%03M", (time_t) (ctx->waiter.wait_time / 1000),
+        p = ngx_sprintf(
+            p, "%T.%03M", (time_t) (ctx->waiter.wait_time / 1000),
             ctx->waiter.wait_time % 1000);
         break;
 
     case NGX_HTTP_CEPH_LB_LIST_AGE:
-        p = ngx_sprintf(p, "%T.%03M", (time_t) (ctx->waiter.list_age / 1000),
+        p = ngx_sprintf(
+            p, "%T.%03M", (time_t) (ctx->waiter.list_age / 1000),
             ctx->waiter.list_age % 1000);
         break;
 
@@ -208,7 +215,8 @@ ngx_http_ceph_lb_init_process(ngx_cycle_t *cycle)
         if (ngx_event_actions.notify == NULL
             || !(ngx_event_flags & NGX_USE_CLEAR_EVENT))
         {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+            ngx_log_error(
+                NGX_LOG_EMERG, cycle->log, 0,
                 "\"ceph_lb\" needs an event method that threads can "
                 "notify, such as \"use epoll\"");
             return NGX_ERROR;
@@ -359,7 +367,8 @@ ngx_http_ceph_lb_check_block(ngx_conf_t *cf)
     us = ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
 
     if (us->peer.init_upstream != NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, 0,
             "\"ceph_lb\" must come before \"keepalive\", and "
             "no other balancing method may stand in "
             "upstream \"%V\"",
@@ -368,7 +377,8 @@ ngx_http_ceph_lb_check_block(ngx_conf_t *cf)
     }
 
     if (us->servers->nelts != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, 0,
             "\"server\" may not stand beside \"ceph_lb\" in "
             "upstream \"%V\"",
             &us->host);
@@ -418,13 +428,15 @@ ngx_http_ceph_lb_set_params(ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf)
         }
 
         if (n == NGX_HTTP_CEPH_LB_PARAMS) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                "unknown parameter \"%V\" of \"ceph_lb\"", &arg[i]);
+            ngx_conf_log_error(
+                NGX_LOG_EMERG, cf, 0, "unknown parameter \"%V\" of \"ceph_lb\"",
+                &arg[i]);
             return NGX_CONF_ERROR;
         }
 
         if (seen & ((ngx_uint_t) 1 << n)) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+            ngx_conf_log_error(
+                NGX_LOG_EMERG, cf, 0,
                 "duplicate parameter \"%V\" of \"ceph_lb\"", &arg[i]);
             return NGX_CONF_ERROR;
         }
@@ -456,7 +468,8 @@ ngx_http_ceph_lb_set_password(
     }
 
     if (n > NGX_HTTP_CEPH_LB_PASSWORD_MAX) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, 0,
             "password_file \"%V\" is longer than %d bytes", value,
             NGX_HTTP_CEPH_LB_PASSWORD_MAX);
         return NGX_CONF_ERROR;
@@ -493,7 +506,8 @@ ngx_http_ceph_lb_set_connections(
     n = ngx_atoi(value->data, value->len);
 
     if (n == NGX_ERROR || n < 1 || n > 64) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, 0,
             "connections=\"%V\" is not a number from 1 to 64", value);
         return NGX_CONF_ERROR;
     }
@@ -512,8 +526,9 @@ ngx_http_ceph_lb_set_timeout(
     timeout = ngx_parse_time(value, 0);
 
     if (timeout == NGX_ERROR || timeout == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-            "timeout=\"%V\" is not a time above zero", value);
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, 0, "timeout=\"%V\" is not a time above zero",
+            value);
         return NGX_CONF_ERROR;
     }
 
@@ -550,7 +565,8 @@ ngx_http_ceph_lb_set_ssl_ca(
     ssize_t n;
 
     if (conf->url.path[0] != '\0') {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, 0,
             "ssl_ca=\"%V\" has no meaning with a unix socket", value);
         return NGX_CONF_ERROR;
     }
@@ -567,7 +583,8 @@ ngx_http_ceph_lb_set_ssl_ca(
     }
 
     if (ngx_strnstr(buf, "-----BEGIN CERTIFICATE-----", n) == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, 0,
             "ssl_ca \"%V\" holds no certificate in PEM form", value);
         return NGX_CONF_ERROR;
     }
@@ -582,8 +599,12 @@ ngx_http_ceph_lb_set_ssl_ca(
  * directives, by the directory of the configuration.
  */
 static ssize_t
-ngx_http_ceph_lb_read_file(ngx_conf_t *cf, const char *param, ngx_str_t *value,
-    u_char *buf, size_t size)
+ngx_http_ceph_lb_read_file(
+    ngx_conf_t *cf,
+    const char *param,
+    ngx_str_t  *value,
+    u_char     *buf,
+    size_t      size)
 {
     ssize_t  n;
     ngx_fd_t fd;
@@ -599,19 +620,22 @@ ngx_http_ceph_lb_read_file(ngx_conf_t *cf, const char *param, ngx_str_t *value,
 
     fd = ngx_open_file(value->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
     if (fd == NGX_INVALID_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-            "%s \"%V\" cannot be opened", param, value);
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, ngx_errno, "%s \"%V\" cannot be opened", param,
+            value);
         return NGX_ERROR;
     }
 
     n = ngx_read_fd(fd, buf, size);
     if (n == -1) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-            "%s \"%V\" cannot be read", param, value);
+        ngx_conf_log_error(
+            NGX_LOG_EMERG, cf, ngx_errno, "%s \"%V\" cannot be read", param,
+            value);
     }
 
     if (ngx_close_file(fd) == NGX_FILE_ERROR) {
-        ngx_log_error(NGX_LOG_ALERT, cf->log, ngx_errno,
+        ngx_log_error(
+            NGX_LOG_ALERT, cf->log, ngx_errno,
             ngx_close_file_n " \"%V\" failed", value);
     }
 
@@ -700,9 +724,9 @@ ngx_http_ceph_lb_check_upstream(
     }
 
     if (error != NULL) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-            "%s in upstream \"%V\" in %s:%ui", error, &us->host, us->file_name,
-            us->line);
+        ngx_log_error(
+            NGX_LOG_EMERG, cf->log, 0, "%s in upstream \"%V\" in %s:%ui", error,
+            &us->host, us->file_name, us->line);
         return NGX_ERROR;
     }
 

@@ -50,8 +50,8 @@ struct ngx_http_ceph_lb_mysql_s {
     ceph_lb_table_t         table;
 };
 
-static void ngx_http_ceph_lb_mysql_clear_tls_errors(
-    ngx_http_ceph_lb_mysql_t *m);
+static void
+ngx_http_ceph_lb_mysql_clear_tls_errors(ngx_http_ceph_lb_mysql_t *m);
 static void ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log);
 static void ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m);
 static ngx_int_t ngx_http_ceph_lb_mysql_set_session(MYSQL *mysql);
@@ -62,18 +62,18 @@ static void      ngx_http_ceph_lb_mysql_read_handler(ngx_event_t *rev);
 static void      ngx_http_ceph_lb_mysql_write_handler(ngx_event_t *wev);
 static void      ngx_http_ceph_lb_mysql_timer_handler(ngx_event_t *ev);
 static void      ngx_http_ceph_lb_mysql_check_idle(ngx_http_ceph_lb_mysql_t *m);
-static void      ngx_http_ceph_lb_mysql_go_on(
-         ngx_http_ceph_lb_mysql_t *m, int ready);
-static ngx_int_t ngx_http_ceph_lb_mysql_step(
-    ngx_http_ceph_lb_mysql_t *m, int ready);
-static ngx_int_t ngx_http_ceph_lb_mysql_send(
-    ngx_http_ceph_lb_mysql_t *m, int ready);
-static ngx_int_t ngx_http_ceph_lb_mysql_receive(
-    ngx_http_ceph_lb_mysql_t *m, int ready);
-static ngx_int_t ngx_http_ceph_lb_mysql_fetch(
-    ngx_http_ceph_lb_mysql_t *m, int ready);
-static ngx_int_t ngx_http_ceph_lb_mysql_begin_table(
-    ngx_http_ceph_lb_mysql_t *m);
+static void
+ngx_http_ceph_lb_mysql_go_on(ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t
+ngx_http_ceph_lb_mysql_step(ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t
+ngx_http_ceph_lb_mysql_send(ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t
+ngx_http_ceph_lb_mysql_receive(ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t
+ngx_http_ceph_lb_mysql_fetch(ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t
+            ngx_http_ceph_lb_mysql_begin_table(ngx_http_ceph_lb_mysql_t *m);
 static void ngx_http_ceph_lb_mysql_land(ngx_http_ceph_lb_mysql_t *m);
 static void ngx_http_ceph_lb_mysql_fail(ngx_http_ceph_lb_mysql_t *m);
 static int  ngx_http_ceph_lb_mysql_abandon(ngx_http_ceph_lb_mysql_t *m);
@@ -86,7 +86,8 @@ ngx_int_t
 ngx_http_ceph_lb_mysql_init(ngx_log_t *log)
 {
     if (mysql_library_init(0, NULL, NULL) != 0) {
-        ngx_log_error(NGX_LOG_EMERG, log, 0,
+        ngx_log_error(
+            NGX_LOG_EMERG, log, 0,
             "ceph_lb: the MySQL client library does not start");
         return NGX_ERROR;
     }
@@ -101,9 +102,11 @@ ngx_http_ceph_lb_mysql_done(void)
 }
 
 ngx_http_ceph_lb_mysql_t *
-ngx_http_ceph_lb_mysql_create(ngx_pool_t *pool,
-    ngx_http_ceph_lb_srv_conf_t          *conf,
-    ngx_http_ceph_lb_mysql_handler_pt handler, void *data)
+ngx_http_ceph_lb_mysql_create(
+    ngx_pool_t                       *pool,
+    ngx_http_ceph_lb_srv_conf_t      *conf,
+    ngx_http_ceph_lb_mysql_handler_pt handler,
+    void                             *data)
 {
     ngx_http_ceph_lb_mysql_t *m;
 
@@ -201,9 +204,9 @@ ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log)
     host = conf->url.host[0] != '\0' ? conf->url.host : NULL;
     path = conf->url.path[0] != '\0' ? conf->url.path : NULL;
 
-    if (mysql_real_connect(m->mysql, host, conf->url.user,
-            (char *) conf->password.data, conf->url.database, conf->url.port,
-            path, 0)
+    if (mysql_real_connect(
+            m->mysql, host, conf->url.user, (char *) conf->password.data,
+            conf->url.database, conf->url.port, path, 0)
             != NULL
         && ngx_http_ceph_lb_mysql_set_session(m->mysql) == NGX_OK)
     {
@@ -313,8 +316,8 @@ ngx_http_ceph_lb_mysql_opened(ngx_event_t *ev)
 
 /*
  * The descriptor is the library's; nginx only watches it.  Reading stays
- * registered, edge-triggered, so that a query costs no call to
- * the kernel but its own; writing is registered when the library asks for it.
+ * registered, edge-triggered, so that a query costs no call to the kernel but
+ * its own; writing is registered when the library asks for it.
  */
 static ngx_int_t
 ngx_http_ceph_lb_mysql_watch(ngx_http_ceph_lb_mysql_t *m)
@@ -396,7 +399,7 @@ ngx_http_ceph_lb_mysql_query(ngx_http_ceph_lb_mysql_t *m)
     m->step = NGX_HTTP_CEPH_LB_SEND;
     m->started = ngx_current_msec;
 
-    /* A timer that is still set from an earlier query is set anew as it fires. */
+    /* A timer still set from an earlier query is set anew when it fires. */
 
     if (!m->timer.timer_set) {
         ngx_add_timer(&m->timer, m->conf->timeout);
@@ -469,8 +472,9 @@ ngx_http_ceph_lb_mysql_timer_handler(ngx_event_t *ev)
     }
 
     ngx_http_ceph_lb_mysql_close(m);
-    (void) ngx_snprintf((u_char *) m->error, sizeof(m->error),
-        "no answer within %Mms%Z", m->conf->timeout);
+    (void) ngx_snprintf(
+        (u_char *) m->error, sizeof(m->error), "no answer within %Mms%Z",
+        m->conf->timeout);
     m->handler(m->data, NGX_HTTP_CEPH_LB_HUNG);
 }
 
@@ -614,7 +618,8 @@ ngx_http_ceph_lb_mysql_fetch(ngx_http_ceph_lb_mysql_t *m, int ready)
         return mysql_errno(m->mysql) == 0 ? NGX_DONE : NGX_ERROR;
     }
 
-    if (ceph_lb_table_add(&m->table, (const char *const *) m->row,
+    if (ceph_lb_table_add(
+            &m->table, (const char *const *) m->row,
             mysql_fetch_lengths(m->result))
         != 0)
     {

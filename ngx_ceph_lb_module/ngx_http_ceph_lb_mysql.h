@@ -37,19 +37,21 @@ typedef void (*ngx_http_ceph_lb_mysql_handler_pt)(
     void *data, ngx_http_ceph_lb_mysql_event_e event);
 
 /* The connection lives as long as the pool, closed at first. */
-ngx_http_ceph_lb_mysql_t *ngx_http_ceph_lb_mysql_create(ngx_pool_t *pool,
-    ngx_http_ceph_lb_srv_conf_t                                    *conf,
-    ngx_http_ceph_lb_mysql_handler_pt handler, void *data);
+ngx_http_ceph_lb_mysql_t *ngx_http_ceph_lb_mysql_create(
+    ngx_pool_t                       *pool,
+    ngx_http_ceph_lb_srv_conf_t      *conf,
+    ngx_http_ceph_lb_mysql_handler_pt handler,
+    void                             *data);
 
-ngx_http_ceph_lb_mysql_state_e ngx_http_ceph_lb_mysql_state(
-    const ngx_http_ceph_lb_mysql_t *m);
+ngx_http_ceph_lb_mysql_state_e
+ngx_http_ceph_lb_mysql_state(const ngx_http_ceph_lb_mysql_t *m);
 
 /* Zero-terminated. */
 const char *ngx_http_ceph_lb_mysql_error(const ngx_http_ceph_lb_mysql_t *m);
 
 /* What the last query returned; valid until the next query. */
-const ceph_lb_table_t *ngx_http_ceph_lb_mysql_table(
-    const ngx_http_ceph_lb_mysql_t *m);
+const ceph_lb_table_t *
+ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m);
 
 /* Of a closed one.  NGX_ERROR: there will be no event. */
 ngx_int_t ngx_http_ceph_lb_mysql_open(ngx_http_ceph_lb_mysql_t *m);

@@ -6,18 +6,18 @@ static ngx_int_t ngx_http_ceph_lb_init_peer(
     ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us);
 static ngx_http_ceph_lb_ctx_t *ngx_http_ceph_lb_inherit_ctx(
     ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us);
-static ngx_int_t ngx_http_ceph_lb_get_peer(
-    ngx_peer_connection_t *pc, void *data);
+static ngx_int_t
+            ngx_http_ceph_lb_get_peer(ngx_peer_connection_t *pc, void *data);
 static void ngx_http_ceph_lb_free_peer(
     ngx_peer_connection_t *pc, void *data, ngx_uint_t state);
 static ngx_uint_t ngx_http_ceph_lb_is_dead_keepalive(
     ngx_http_request_t *r, ngx_peer_connection_t *pc);
 
 #if (NGX_HTTP_SSL || NGX_COMPAT)
-static ngx_int_t ngx_http_ceph_lb_set_session(
-    ngx_peer_connection_t *pc, void *data);
-static void ngx_http_ceph_lb_save_session(
-    ngx_peer_connection_t *pc, void *data);
+static ngx_int_t
+ngx_http_ceph_lb_set_session(ngx_peer_connection_t *pc, void *data);
+static void
+ngx_http_ceph_lb_save_session(ngx_peer_connection_t *pc, void *data);
 #endif
 
 ngx_http_ceph_lb_ctx_t *
@@ -140,7 +140,8 @@ ngx_http_ceph_lb_init_peer(
     }
 
     if (ctx == NULL || ctx->upstream != us || ctx->waiter.list == NULL) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+        ngx_log_error(
+            NGX_LOG_ERR, r->connection->log, 0,
             "ceph_lb: no list of upstream \"%V\" was read for this "
             "request: its name must be written out in the directive "
             "that passes the request to it, such as "
@@ -240,8 +241,9 @@ ngx_http_ceph_lb_get_peer(ngx_peer_connection_t *pc, void *data)
     pc->sockaddr = &b->address.any;
     pc->socklen = b->socklen;
 
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, pc->log, 0,
-        "ceph_lb: backend %V, tries left: %ui", pc->name, pc->tries);
+    ngx_log_debug2(
+        NGX_LOG_DEBUG_HTTP, pc->log, 0, "ceph_lb: backend %V, tries left: %ui",
+        pc->name, pc->tries);
 
     return NGX_OK;
 }
@@ -259,7 +261,8 @@ ngx_http_ceph_lb_free_peer(
             ceph_lb_undo(ctx->waiter.list, ctx->tried, (size_t) ctx->current);
 
         } else {
-            ceph_lb_done(ctx->waiter.list, (size_t) ctx->current,
+            ceph_lb_done(
+                ctx->waiter.list, (size_t) ctx->current,
                 (state & NGX_PEER_FAILED) != 0, ngx_time());
         }
 
@@ -274,7 +277,8 @@ ngx_http_ceph_lb_free_peer(
 /*
  * A kept connection that turns out to be closed says nothing about its
  * backend, which may close an idle connection at any time.  nginx then gives
- * the request one try more; it may be at the same backend, anew.
+ * the request one try more: at another backend, or at the same one, anew, if
+ * it is the only one left.
  */
 static ngx_uint_t
 ngx_http_ceph_lb_is_dead_keepalive(

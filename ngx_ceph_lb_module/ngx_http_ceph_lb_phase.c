@@ -6,12 +6,9 @@
  * them needs to be there.
  */
 static const char *ngx_http_ceph_lb_passing_modules[] = {
-    "ngx_http_proxy_module",
-    "ngx_http_grpc_module",
-    "ngx_http_fastcgi_module",
-    "ngx_http_uwsgi_module",
-    "ngx_http_scgi_module",
-    "ngx_http_memcached_module",
+    "ngx_http_proxy_module",   "ngx_http_grpc_module",
+    "ngx_http_fastcgi_module", "ngx_http_uwsgi_module",
+    "ngx_http_scgi_module",    "ngx_http_memcached_module",
 };
 
 #define NGX_HTTP_CEPH_LB_PASSING_MODULES                                       \
@@ -23,15 +20,17 @@ static ngx_uint_t ngx_http_ceph_lb_npassing;
 
 static void      ngx_http_ceph_lb_find_passing_modules(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_ceph_lb_handler(ngx_http_request_t *r);
-static ngx_http_upstream_conf_t *ngx_http_ceph_lb_find_pass(
-    ngx_http_request_t *r);
+static ngx_http_upstream_conf_t                   *
+ngx_http_ceph_lb_find_pass(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_ceph_lb_has_body(ngx_http_request_t *r);
 static void       ngx_http_ceph_lb_body_handler(ngx_http_request_t *r);
-static ngx_int_t  ngx_http_ceph_lb_ask(ngx_http_request_t *r,
-     ngx_http_ceph_lb_ctx_t *ctx, ngx_http_upstream_conf_t *pass);
-static void       ngx_http_ceph_lb_resume(ngx_http_ceph_lb_waiter_t *w);
-static ngx_int_t  ngx_http_ceph_lb_result(
-     ngx_http_request_t *r, ngx_http_ceph_lb_ctx_t *ctx);
+static ngx_int_t  ngx_http_ceph_lb_ask(
+     ngx_http_request_t       *r,
+     ngx_http_ceph_lb_ctx_t   *ctx,
+     ngx_http_upstream_conf_t *pass);
+static void ngx_http_ceph_lb_resume(ngx_http_ceph_lb_waiter_t *w);
+static ngx_int_t
+ngx_http_ceph_lb_result(ngx_http_request_t *r, ngx_http_ceph_lb_ctx_t *ctx);
 static ngx_int_t ngx_http_ceph_lb_retry_after(ngx_http_request_t *r);
 
 /*
@@ -71,7 +70,8 @@ ngx_http_ceph_lb_find_passing_modules(ngx_cycle_t *cycle)
 
     for (i = 0; cycle->modules[i]; i++) {
         for (n = 0; n < NGX_HTTP_CEPH_LB_PASSING_MODULES; n++) {
-            if (ngx_strcmp(cycle->modules[i]->name,
+            if (ngx_strcmp(
+                    cycle->modules[i]->name,
                     ngx_http_ceph_lb_passing_modules[n])
                 == 0)
             {
@@ -189,7 +189,9 @@ ngx_http_ceph_lb_body_handler(ngx_http_request_t *r)
 }
 
 static ngx_int_t
-ngx_http_ceph_lb_ask(ngx_http_request_t *r, ngx_http_ceph_lb_ctx_t *ctx,
+ngx_http_ceph_lb_ask(
+    ngx_http_request_t       *r,
+    ngx_http_ceph_lb_ctx_t   *ctx,
     ngx_http_upstream_conf_t *pass)
 {
     ngx_connection_t *c = r->connection;
@@ -201,8 +203,9 @@ ngx_http_ceph_lb_ask(ngx_http_request_t *r, ngx_http_ceph_lb_ctx_t *ctx,
         return ngx_http_ceph_lb_result(r, ctx);
     }
 
-    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
-        "ceph_lb: waiting for a list of \"%V\"", &ctx->upstream->host);
+    ngx_log_debug1(
+        NGX_LOG_DEBUG_HTTP, c->log, 0, "ceph_lb: waiting for a list of \"%V\"",
+        &ctx->upstream->host);
 
     if (pass->ignore_client_abort || r->post_action) {
         return NGX_AGAIN;
@@ -263,7 +266,8 @@ ngx_http_ceph_lb_retry_after(ngx_http_request_t *r)
 
         for (i = 0; i < part->nelts; i++) {
             if (h[i].hash != 0 && h[i].key.len == sizeof("Retry-After") - 1
-                && ngx_strncasecmp(h[i].key.data, (u_char *) "Retry-After",
+                && ngx_strncasecmp(
+                       h[i].key.data, (u_char *) "Retry-After",
                        sizeof("Retry-After") - 1)
                        == 0)
             {

@@ -53,7 +53,8 @@ static inline bool slice_is_within(struct slice inner, struct slice outer)
                                   inner.len <= (size_t)(outer.base + outer.len - inner.base));
 }
 
-/* A copy in memory that ends where the bytes end, so that valgrind and ASan see a read beyond them. For free(). */
+/* A copy in memory that ends where the bytes end, so that valgrind and ASan see a read beyond them. For
+ * free(). */
 static inline char *copy_exactly(struct slice bytes)
 {
     char *copy = xmalloc(bytes.len != 0 ? bytes.len : 1);

@@ -96,16 +96,11 @@ static void test_single_fields(void **state)
 static void test_nothing_there(void **state)
 {
     static const struct row rows[] = {
-        {NULL, NULL, NULL, NULL, HOLDS, HOLDS},
-        {"*", NULL, NULL, NULL, FAILED, FAILED},
-        {"\"a\"", NULL, NULL, NULL, FAILED, FAILED},
-        {"\"\"", NULL, NULL, NULL, FAILED, FAILED},
-        {NULL, "*", NULL, NULL, HOLDS, HOLDS},
-        {NULL, "\"a\"", NULL, NULL, HOLDS, HOLDS},
-        {NULL, "W/\"a\"", NULL, NULL, HOLDS, HOLDS},
-        {NULL, NULL, AFTER, NULL, HOLDS, HOLDS},
-        {NULL, NULL, NULL, "junk", HOLDS, HOLDS},
-        {"*", "*", NULL, NULL, FAILED, FAILED},
+        {NULL, NULL, NULL, NULL, HOLDS, HOLDS},      {"*", NULL, NULL, NULL, FAILED, FAILED},
+        {"\"a\"", NULL, NULL, NULL, FAILED, FAILED}, {"\"\"", NULL, NULL, NULL, FAILED, FAILED},
+        {NULL, "*", NULL, NULL, HOLDS, HOLDS},       {NULL, "\"a\"", NULL, NULL, HOLDS, HOLDS},
+        {NULL, "W/\"a\"", NULL, NULL, HOLDS, HOLDS}, {NULL, NULL, AFTER, NULL, HOLDS, HOLDS},
+        {NULL, NULL, NULL, "junk", HOLDS, HOLDS},    {"*", "*", NULL, NULL, FAILED, FAILED},
     };
 
     (void)state;
@@ -327,9 +322,8 @@ static void test_lists_against_model(void **state)
         assert_seeded(conditions_problem(&none_match) == NULL, seed);
         assert_seeded(conditions_evaluate(&match, &there, true) == (matches_strongly ? HOLDS : FAILED), seed);
         assert_seeded(conditions_evaluate(&match, &missing, false) == FAILED, seed);
-        assert_seeded(conditions_evaluate(&none_match, &there, true) ==
-                          (matches_weakly ? NOT_MODIFIED : HOLDS),
-                      seed);
+        assert_seeded(
+            conditions_evaluate(&none_match, &there, true) == (matches_weakly ? NOT_MODIFIED : HOLDS), seed);
         assert_seeded(conditions_evaluate(&none_match, &there, false) == (matches_weakly ? FAILED : HOLDS),
                       seed);
         assert_seeded(conditions_evaluate(&none_match, &missing, false) == HOLDS, seed);

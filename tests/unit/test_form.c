@@ -28,9 +28,11 @@ static void test_boundary(void **state)
         {"multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW",
          "----WebKitFormBoundary7MA4YWxkTrZu0gW", false},
         /* 70 characters are the most. */
-        {"multipart/form-data; boundary=1234567890123456789012345678901234567890123456789012345678901234567890",
+        {"multipart/form-data; "
+         "boundary=1234567890123456789012345678901234567890123456789012345678901234567890",
          "1234567890123456789012345678901234567890123456789012345678901234567890", false},
-        {"multipart/form-data; boundary=12345678901234567890123456789012345678901234567890123456789012345678901",
+        {"multipart/form-data; "
+         "boundary=12345678901234567890123456789012345678901234567890123456789012345678901",
          NULL, true},
 
         {"multipart/form-data", NULL, true},
@@ -97,25 +99,14 @@ static void test_one_file(void **state)
 
 static void test_several_parts(void **state)
 {
-    static const char body[] = "This is the preamble." CRLF
-                               "--b \t" CRLF
-                               "content-disposition:form-data;name=comment" CRLF CRLF
-                               "not a file" CRLF
-                               "--b" CRLF
-                               "X-Other: is passed over" CRLF
-                               "Content-Type:image/png; q=\"a;b\" " CRLF
-                               "CONTENT-DISPOSITION: Form-Data; FileName=one.png; name=f" CRLF CRLF
-                               "\x89PNG\r\n\0--b" CRLF
-                               "--b" CRLF
-                               "Content-Disposition: form-data; name=\"f\"; filename=\"two\"" CRLF CRLF
-                               CRLF
-                               "--b" CRLF
-                               "Content-Disposition: form-data; name=\"left empty\"; filename=\"\"" CRLF
-                               "Content-Type: application/octet-stream" CRLF CRLF
-                               CRLF
-                               "--b--" CRLF
-                               "This is the epilogue." CRLF
-                               "--b" CRLF "no part";
+    static const char body[] =
+        "This is the preamble." CRLF "--b \t" CRLF "content-disposition:form-data;name=comment" CRLF CRLF
+        "not a file" CRLF "--b" CRLF "X-Other: is passed over" CRLF "Content-Type:image/png; q=\"a;b\" " CRLF
+        "CONTENT-DISPOSITION: Form-Data; FileName=one.png; name=f" CRLF CRLF "\x89PNG\r\n\0--b" CRLF
+        "--b" CRLF "Content-Disposition: form-data; name=\"f\"; filename=\"two\"" CRLF CRLF CRLF "--b" CRLF
+        "Content-Disposition: form-data; name=\"left empty\"; filename=\"\"" CRLF
+        "Content-Type: application/octet-stream" CRLF CRLF CRLF "--b--" CRLF "This is the epilogue." CRLF
+        "--b" CRLF "no part";
     struct form form;
     char *copy;
 
@@ -293,7 +284,8 @@ static void test_malformed(void **state)
         BYTES("--b" CRLF "Content-Disposition: form-data; filename=\"x" END),
         BYTES("--b" CRLF "Content-Disposition: form-data; filename=\"x\\\"" END),
         BYTES("--b" CRLF "Content-Disposition: form-data; filename=\"x\" y" END),
-        /* A parameter without a value must not swallow the one behind it, or a file would be lost in silence. */
+        /* A parameter without a value must not swallow the one behind it, or a file would be lost in silence.
+         */
         BYTES("--b" CRLF "Content-Disposition: form-data; y; filename=\"x\"" END),
         BYTES("--b" CRLF "Content-Disposition: form-data; name=\"n\" y; filename=\"x\"" END),
         /* One good part does not save the next. */
@@ -452,8 +444,8 @@ static void random_content(struct random *random, const char *boundary, struct b
     buffer_free(&delimiter);
 }
 
-/* A client chooses a boundary that does not appear in the content; the start of a content counts as the start of a
- * line. */
+/* A client chooses a boundary that does not appear in the content; the start of a content counts as the start
+ * of a line. */
 static bool holds_delimiter(const struct buffer *content, const char *boundary)
 {
     struct buffer text = {NULL, 0, 0}, delimiter = {NULL, 0, 0};
@@ -499,8 +491,8 @@ static void append_part(struct random *random, struct random_form *form, struct 
     part->is_file = random_below(random, 4) != 0;
     /* Without the percent sign: a name with a real %22 in it cannot be told from one with a quote. */
     if (part->is_file)
-        random_append_of(random, SLICE_LITERAL("ab/. ;=:\"\"\\\\\r\n\xc3\xa9\xff"), 1 + random_below(random, 20),
-                         &part->name);
+        random_append_of(random, SLICE_LITERAL("ab/. ;=:\"\"\\\\\r\n\xc3\xa9\xff"),
+                         1 + random_below(random, 20), &part->name);
     do {
         part->content.len = 0;
         random_content(random, form->boundary, &part->content);
@@ -645,7 +637,8 @@ static void test_flipped_bytes(void **state)
 
         random_form_make(&random, &made);
         while (flips-- != 0)
-            made.body.base[random_below(&random, made.body.len)] = "\r\n-\";=:\\ \0"[random_below(&random, 11)];
+            made.body.base[random_below(&random, made.body.len)] =
+                "\r\n-\";=:\\ \0"[random_below(&random, 11)];
         body.len = made.body.len;
         if (parse(buffer_slice(&made.body), made.boundary, &form, &copy) != NULL)
             assert_seeded(form.count == 0, seed);

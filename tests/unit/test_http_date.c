@@ -12,14 +12,10 @@ static void test_format(void **state)
         int64_t seconds;
         const char *text;
     } rows[] = {
-        {0, "Thu, 01 Jan 1970 00:00:00 GMT"},
-        {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},
-        {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},
-        {1709251199, "Thu, 29 Feb 2024 23:59:59 GMT"},
-        {2147483647, "Tue, 19 Jan 2038 03:14:07 GMT"},
-        {2147483648, "Tue, 19 Jan 2038 03:14:08 GMT"},
-        {4294967296, "Sun, 07 Feb 2106 06:28:16 GMT"},
-        {LAST_SECOND_OF_9999, "Fri, 31 Dec 9999 23:59:59 GMT"},
+        {0, "Thu, 01 Jan 1970 00:00:00 GMT"},          {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},
+        {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},  {1709251199, "Thu, 29 Feb 2024 23:59:59 GMT"},
+        {2147483647, "Tue, 19 Jan 2038 03:14:07 GMT"}, {2147483648, "Tue, 19 Jan 2038 03:14:08 GMT"},
+        {4294967296, "Sun, 07 Feb 2106 06:28:16 GMT"}, {LAST_SECOND_OF_9999, "Fri, 31 Dec 9999 23:59:59 GMT"},
         {-1, "Wed, 31 Dec 1969 23:59:59 GMT"},
     };
     size_t i;
@@ -278,18 +274,12 @@ static void test_rfc3339_negative(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_format),
-        cmocka_unit_test(test_format_out_of_range),
-        cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_parse_refuses),
-        cmocka_unit_test(test_parse_absent),
-        cmocka_unit_test(test_parse_short_year),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_round_trip_rfc850),
-        cmocka_unit_test(test_parse_any_bytes),
-        cmocka_unit_test(test_time_zone),
-        cmocka_unit_test(test_rfc3339),
-        cmocka_unit_test(test_rfc3339_negative),
+        cmocka_unit_test(test_format),          cmocka_unit_test(test_format_out_of_range),
+        cmocka_unit_test(test_parse),           cmocka_unit_test(test_parse_refuses),
+        cmocka_unit_test(test_parse_absent),    cmocka_unit_test(test_parse_short_year),
+        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_round_trip_rfc850),
+        cmocka_unit_test(test_parse_any_bytes), cmocka_unit_test(test_time_zone),
+        cmocka_unit_test(test_rfc3339),         cmocka_unit_test(test_rfc3339_negative),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

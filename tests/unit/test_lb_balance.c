@@ -349,6 +349,30 @@ test_undo(void **state)
     drop(&balance, list);
 }
 
+/* As long as there is another one, the request goes there. */
+static void
+test_undo_prefers_others(void **state)
+{
+    long              first, second;
+    uintptr_t         tried[1] = {0};
+    ceph_lb_list_t   *list;
+    ceph_lb_balance_t balance;
+    const spec_t      spec[] = {{1, 5, 1, 0}, {2, 1, 1, 0}};
+
+    (void) state;
+    ceph_lb_balance_init(&balance);
+    list = make(&balance, spec, 2);
+
+    first = ceph_lb_choose(list, tried, 0);
+    assert_int_equal(first, 0);
+    ceph_lb_undo(list, tried, (size_t) first);
+    second = ceph_lb_choose(list, tried, 0);
+    assert_int_equal(second, 1);
+    ceph_lb_undo(list, tried, (size_t) second);
+    assert_int_equal(ceph_lb_choose(list, tried, 0), second);
+    drop(&balance, list);
+}
+
 int
 main(void)
 {
@@ -362,6 +386,7 @@ main(void)
         cmocka_unit_test(test_failure_outlives_the_list),
         cmocka_unit_test(test_max_conns),
         cmocka_unit_test(test_undo),
+        cmocka_unit_test(test_undo_prefers_others),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

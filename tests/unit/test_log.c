@@ -11,7 +11,8 @@
 /* "2026-11-24T05:37:21.123Z info  " */
 #define HEAD_LEN 31
 
-/* Standard error is one end of a pair of datagram sockets while a test writes: each write(2) arrives as one message. */
+/* Standard error is one end of a pair of datagram sockets while a test writes: each write(2) arrives as one
+ * message. */
 struct capture {
     int old_error, socket;
 };
@@ -72,6 +73,7 @@ static void test_form(void **state)
     char lines[COUNT_OF(patterns)][128], none[128];
     struct capture capture;
     size_t i, count = 0;
+    ssize_t more;
 
     (void)state;
     log_set_level(LOG_LEVEL_DEBUG);
@@ -82,9 +84,10 @@ static void test_form(void **state)
     log_debug("four");
     while (count < COUNT_OF(patterns) && capture_next(&capture, lines[count], sizeof(lines[0])) >= 0)
         count++;
-    assert_int_equal(capture_next(&capture, none, sizeof(none)), -1);
+    more = capture_next(&capture, none, sizeof(none));
     capture_end(&capture);
 
+    assert_int_equal(more, -1);
     assert_int_equal(count, COUNT_OF(patterns));
     for (i = 0; i < count; i++)
         assert_row(matches(lines[i], patterns[i]), lines[i]);
@@ -95,14 +98,14 @@ static void test_time_is_now(void **state)
 {
     time_t before = time(NULL), second;
     struct capture capture;
-    char line[128], expected[32];
+    char line[128] = "", expected[32];
     bool found = false;
     struct tm utc;
 
     (void)state;
     capture_begin(&capture);
     log_info("now");
-    assert_true(capture_next(&capture, line, sizeof(line)) > 0);
+    capture_next(&capture, line, sizeof(line));
     capture_end(&capture);
     for (second = before; second <= time(NULL); second++) {
         gmtime_r(&second, &utc);
@@ -137,14 +140,15 @@ static void log_and_take(char *line, size_t size, const char *message)
 {
     struct capture capture;
     char none[16];
-    ssize_t len;
+    ssize_t len, more;
 
     capture_begin(&capture);
     log_info("%s", message);
     len = capture_next(&capture, line, size);
-    assert_int_equal(capture_next(&capture, none, sizeof(none)), -1);
+    more = capture_next(&capture, none, sizeof(none));
     capture_end(&capture);
     assert_true(len > HEAD_LEN);
+    assert_int_equal(more, -1);
     assert_int_equal(strlen(line), len);
 }
 
@@ -188,12 +192,14 @@ static void test_empty_message(void **state)
 {
     struct capture capture;
     char line[128];
+    ssize_t len;
 
     (void)state;
     capture_begin(&capture);
     log_line(LOG_LEVEL_INFO, "%s", "");
-    assert_int_equal(capture_next(&capture, line, sizeof(line)), HEAD_LEN + 1);
+    len = capture_next(&capture, line, sizeof(line));
     capture_end(&capture);
+    assert_int_equal(len, HEAD_LEN + 1);
     assert_string_equal(line + HEAD_LEN, "\n");
 }
 

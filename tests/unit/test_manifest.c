@@ -71,9 +71,8 @@ static void test_format_without_optional_fields(void **state)
     struct manifest decoded;
 
     (void)state;
-    assert_slice_equals(encode(&manifest, &encoded),
-                        SLICE_LITERAL(HEAD "\x01\x08\0\0\0\0\0\0\0\0\0\0\0"
-                                           "\x02\x08\0\0\0\x01\0\0\0\0\0\0\0"));
+    assert_slice_equals(encode(&manifest, &encoded), SLICE_LITERAL(HEAD "\x01\x08\0\0\0\0\0\0\0\0\0\0\0"
+                                                                        "\x02\x08\0\0\0\x01\0\0\0\0\0\0\0"));
     assert_true(manifest_decode(buffer_slice(&encoded), &decoded));
     assert_null(decoded.media_type.base);
     assert_int_equal(decoded.metadata_count, 0);
@@ -141,7 +140,10 @@ static void test_decode(void **state)
         {"one byte behind", BYTES(HEAD SIZE MODIFIED "\x80"), false},
         {"half a field header behind", BYTES(HEAD SIZE MODIFIED "\x80\x01\0\0"), false},
         {"a length of one too many", BYTES(HEAD SIZE MODIFIED "\x80\x04\0\0\0abc"), false},
-        {"the largest length", BYTES(HEAD SIZE MODIFIED "\x80\xff\xff\xff\xff" "abc"), false},
+        {"the largest length",
+         BYTES(HEAD SIZE MODIFIED "\x80\xff\xff\xff\xff"
+                                  "abc"),
+         false},
         {"a large length in its high byte", BYTES(HEAD SIZE MODIFIED "\x80\0\0\0\x80"), false},
     };
     size_t i;
@@ -262,7 +264,8 @@ static void test_round_trip(void **state)
     }
 }
 
-/* A manifest that was cut off is refused, or cut where a field ends, and then exactly those fields are in it. */
+/* A manifest that was cut off is refused, or cut where a field ends, and then exactly those fields are in it.
+ */
 static void test_every_truncation(void **state)
 {
     uint64_t seed;

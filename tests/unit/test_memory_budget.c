@@ -55,18 +55,11 @@ static void test_take_some(void **state)
     static const struct {
         size_t used, wanted, least, taken;
     } rows[] = {
-        {0, 50, 10, 50},     /* there is enough */
-        {0, 100, 10, 100},
-        {0, 500, 10, 100},   /* what there is */
-        {70, 50, 10, 30},
-        {90, 50, 10, 10},
-        {95, 50, 10, 10},    /* the least, above the budget */
-        {100, 50, 10, 10},
-        {1000, 50, 10, 10},
-        {100, 5, 10, 5},     /* never more than is wanted */
-        {0, 5, 10, 5},
-        {0, 0, 10, 0},
-        {100, 50, 0, 0},
+        {0, 50, 10, 50},                                         /* there is enough */
+        {0, 100, 10, 100}, {0, 500, 10, 100},                    /* what there is */
+        {70, 50, 10, 30},  {90, 50, 10, 10},   {95, 50, 10, 10}, /* the least, above the budget */
+        {100, 50, 10, 10}, {1000, 50, 10, 10}, {100, 5, 10, 5},  /* never more than is wanted */
+        {0, 5, 10, 5},     {0, 0, 10, 0},      {100, 50, 0, 0},
     };
     size_t i;
 
@@ -80,8 +73,8 @@ static void test_take_some(void **state)
     }
 }
 
-/* Takers of both kinds come and go. The account is always the sum of what they hold, and only two things bring it above
- * the total: a single taker that is larger, and the least that a stream needs. */
+/* Takers of both kinds come and go. The account is always the sum of what they hold, and only two things
+ * bring it above the total: a single taker that is larger, and the least that a stream needs. */
 static void test_account(void **state)
 {
     enum { TOTAL = 1000, LEAST = 10, HOLDERS_MAX = 64 };

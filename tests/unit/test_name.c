@@ -152,7 +152,8 @@ static void test_percent_round_trip(void **state)
     }
 }
 
-/* Every percent sign of what is accepted begins a triple, and what comes out is shorter by two bytes for each. */
+/* Every percent sign of what is accepted begins a triple, and what comes out is shorter by two bytes for
+ * each. */
 static void test_percent_decode_any_bytes(void **state)
 {
     uint64_t seed;
@@ -217,23 +218,23 @@ static void test_utf8_is_valid(void **state)
         {BYTES("\xef\xbf\xbf"), true},
         {BYTES("\xf0\x90\x80\x80"), true},
         {BYTES("\xf4\x8f\xbf\xbf"), true},
-        {BYTES("\x80"), false},                 /* a continuation byte alone */
+        {BYTES("\x80"), false}, /* a continuation byte alone */
         {BYTES("a\xbf"), false},
-        {BYTES("\xc0\x80"), false},             /* overlong */
+        {BYTES("\xc0\x80"), false}, /* overlong */
         {BYTES("\xc1\xbf"), false},
         {BYTES("\xe0\x9f\xbf"), false},
         {BYTES("\xf0\x8f\xbf\xbf"), false},
-        {BYTES("\xed\xa0\x80"), false},         /* surrogates */
+        {BYTES("\xed\xa0\x80"), false}, /* surrogates */
         {BYTES("\xed\xbf\xbf"), false},
-        {BYTES("\xf4\x90\x80\x80"), false},     /* above U+10FFFF */
+        {BYTES("\xf4\x90\x80\x80"), false}, /* above U+10FFFF */
         {BYTES("\xf5\x80\x80\x80"), false},
         {BYTES("\xf8\x88\x80\x80\x80"), false}, /* five bytes */
         {BYTES("\xff"), false},
         {BYTES("\xfe"), false},
-        {BYTES("\xc3"), false},                 /* cut short */
+        {BYTES("\xc3"), false}, /* cut short */
         {BYTES("\xe2\x82"), false},
         {BYTES("\xf0\x9f\x98"), false},
-        {BYTES("\xc3 "), false},                /* broken off by another character */
+        {BYTES("\xc3 "), false}, /* broken off by another character */
         {BYTES("\xe2\x82 "), false},
         {BYTES("\xf0\x9f\x98 "), false},
         {BYTES("\xc3\xc3\xa9"), false},
@@ -299,7 +300,10 @@ static void test_utf8_repair(void **state)
         {BYTES(""), ""},
         {BYTES("caf\xc3\xa9"), "caf\xc3\xa9"},
         {BYTES("caf\xe9"), "caf\xef\xbf\xbd"},
-        {BYTES("\xff\xfe" "a"), "\xef\xbf\xbd\xef\xbf\xbd" "a"},
+        {BYTES("\xff\xfe"
+               "a"),
+         "\xef\xbf\xbd\xef\xbf\xbd"
+         "a"},
         {BYTES("a\xe2\x82z"), "a\xef\xbf\xbd\xef\xbf\xbdz"},
         {BYTES("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
         {BYTES("\xc3\xc3\xa9"), "\xef\xbf\xbd\xc3\xa9"},

@@ -31,7 +31,7 @@ static enum options_result run(const char *const *arguments, struct options *opt
     assert_non_null(out);
     assert_non_null(error);
     for (; arguments[argc - 1] != NULL; argc++)
-        argv[argc] = (char *)(uintptr_t)arguments[argc - 1];
+        argv[argc] = (char *)arguments[argc - 1];
 
     fflush(stdout);
     fflush(stderr);
@@ -328,11 +328,11 @@ static void test_words(void **state)
         const char *option, *value;
         bool well;
     } rows[] = {
-        {"--access-log", "on", true},      {"--access-log", "off", true},    {"--access-log", "yes", false},
-        {"--access-log", "1", false},      {"--access-log", "ON", false},    {"--access-log", "", false},
-        {"--log-level", "error", true},    {"--log-level", "warn", true},    {"--log-level", "info", true},
-        {"--log-level", "debug", true},    {"--log-level", "trace", false},  {"--log-level", "warning", false},
-        {"--log-level", "0", false},       {"--log-level", "", false},       {"--pool", "", false},
+        {"--access-log", "on", true},      {"--access-log", "off", true},   {"--access-log", "yes", false},
+        {"--access-log", "1", false},      {"--access-log", "ON", false},   {"--access-log", "", false},
+        {"--log-level", "error", true},    {"--log-level", "warn", true},   {"--log-level", "info", true},
+        {"--log-level", "debug", true},    {"--log-level", "trace", false}, {"--log-level", "warning", false},
+        {"--log-level", "0", false},       {"--log-level", "", false},      {"--pool", "", false},
         {"--announce-address", "", false},
     };
     size_t i;
@@ -362,8 +362,9 @@ static void test_levels_in_order(void **state)
 static void test_unknown_options(void **state)
 {
     static const char *const rows[] = {
-        "--unknown", "--unknown=1", "--", "--=1",   "-",        "-p",       "-workers",   "pool",
-        "",          "--Pool=x",    "--pool =x",    "--poo=x",  "--pools=x", "--op_timeout=1",
+        "--unknown", "--unknown=1",    "--", "--=1",     "-",         "-p",
+        "-workers",  "pool",           "",   "--Pool=x", "--pool =x", "--poo=x",
+        "--pools=x", "--op_timeout=1",
     };
     size_t i;
 
@@ -403,13 +404,33 @@ static void test_wrong_behind_right(void **state)
 static void test_help(void **state)
 {
     static const char *const lines[] = {
-        "--listen",          "--threads",      "--workers",          "--connections",
-        "--memory",          "--spool-dir",    "--max-file-size",    "--request-timeout",
-        "--send-timeout",    "--pool",         "--drain-timeout",    "--ceph-conf",
-        "--ceph-name",       "--op-timeout",   "--announce ",        "--announce-address",
-        "--announce-ssl-ca", "--access-log",   "--log-level",        "--announce-password-file",
-        "--pid-file",        "--help",         "--version",          "CEPH_LB_",
-        "64MiB",             "127.0.0.1:8080", "Exit status",
+        "--listen",
+        "--threads",
+        "--workers",
+        "--connections",
+        "--memory",
+        "--spool-dir",
+        "--max-file-size",
+        "--request-timeout",
+        "--send-timeout",
+        "--pool",
+        "--drain-timeout",
+        "--ceph-conf",
+        "--ceph-name",
+        "--op-timeout",
+        "--announce ",
+        "--announce-address",
+        "--announce-ssl-ca",
+        "--access-log",
+        "--log-level",
+        "--announce-password-file",
+        "--pid-file",
+        "--help",
+        "--version",
+        "CEPH_LB_",
+        "64MiB",
+        "127.0.0.1:8080",
+        "Exit status",
     };
     struct options options;
     size_t i;
