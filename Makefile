@@ -118,7 +118,7 @@ lint:
 	@dev/lint
 
 format:
-	clang-format -i $(wildcard backend/*.[ch] tests/unit/*.[ch] ngx_ceph_lb_module/*.[ch])
+	@clang-format -i $(wildcard backend/*.[ch] tests/unit/*.[ch] ngx_ceph_lb_module/*.[ch])
 
 install: all
 	install -D -m 0755 $(BACKEND) $(DESTDIR)$(PREFIX)/sbin/ceph-lb-backend

@@ -87,7 +87,8 @@ enum condition_result conditions_evaluate(const struct conditions *conditions,
             return CONDITION_FAILED;
     } else if (conditions->if_unmodified_since.base != NULL &&
                http_date_parse(conditions->if_unmodified_since, &date)) {
-        if (!validators->exists || validators->modified_seconds > date)
+        /* What is not there has no date, and then the field is ignored (RFC 9110, 13.1.4). */
+        if (validators->exists && validators->modified_seconds > date)
             return CONDITION_FAILED;
     }
 

@@ -229,6 +229,12 @@ static void test_filename(void **state)
         {"filename=\"C:\\temp\\new.txt\"", BYTES("C:\\temp\\new.txt")},
         {"filename=\"\\%22\"", BYTES("\\\"")},
 
+        /* Only quotes give the backslash a meaning. */
+        {"filename=a\\\\b", BYTES("a\\\\b")},
+        /* Parameters that are empty are passed over. */
+        {"; ;name=n;\t; filename=\"a\";", BYTES("a")},
+
+        {"", {NULL, 0}},
         {"filename=\"\"", {NULL, 0}},
         {"filename=", {NULL, 0}},
         {"name=\"filename\"", {NULL, 0}},
@@ -278,6 +284,8 @@ static void test_malformed(void **state)
         BYTES("--b" CRLF CRLF "content" CRLF "--b--" CRLF),
         BYTES("--b" CRLF "Content-Type: text/plain" END),
         BYTES("--b" CRLF "Content-Disposition form-data" END),
+        BYTES("--b" CRLF DISPOSITION "junk" END),
+        BYTES("--b" CRLF "junk" CRLF DISPOSITION CRLF "content" CRLF "--b--" CRLF),
         BYTES("--b" CRLF "Content-Disposition: attachment; filename=\"x\"" END),
         BYTES("--b" CRLF "Content-Disposition: " END),
         BYTES("--b" CRLF "Content-Disposition: form-data; filename" END),

@@ -57,6 +57,7 @@ static void test_parse(void **state)
         {"Wed Nov 16 08:49:37 1994", 784975777},
         {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
         {"Wed, 31 Dec 1969 23:59:59 GMT", -1},
+        {"Mon, 01 Jan 1900 00:00:00 GMT", -2208988800},
         {"Tue, 29 Feb 2000 00:00:00 GMT", 951782400},
         {"Tue, 19 Jan 2038 03:14:08 GMT", 2147483648},
         {"Fri, 31 Dec 9999 23:59:59 GMT", LAST_SECOND_OF_9999},
@@ -118,6 +119,26 @@ static void test_parse_refuses(void **state)
         int64_t seconds;
         assert_row(!http_date_parse((struct slice){copy, rows[i].len}, &seconds), rows[i].base);
         free(copy);
+    }
+}
+
+/* A text of any length, most of it white space that the form allows between its parts. */
+static void test_parse_long(void **state)
+{
+    size_t spaces;
+
+    (void)state;
+    for (spaces = 0; spaces < 300; spaces++) {
+        struct buffer text = {NULL, 0, 0};
+        int64_t seconds = 784111777;
+        char *copy;
+
+        buffer_printf(&text, "Sun,%*s06 Nov 1994 08:49:37 GMT", (int)spaces, "");
+        copy = copy_exactly(buffer_slice(&text));
+        (void)http_date_parse((struct slice){copy, text.len}, &seconds);
+        assert_int_equal(seconds, 784111777);
+        free(copy);
+        buffer_free(&text);
     }
 }
 
@@ -274,12 +295,19 @@ static void test_rfc3339_negative(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_format),          cmocka_unit_test(test_format_out_of_range),
-        cmocka_unit_test(test_parse),           cmocka_unit_test(test_parse_refuses),
-        cmocka_unit_test(test_parse_absent),    cmocka_unit_test(test_parse_short_year),
-        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_round_trip_rfc850),
-        cmocka_unit_test(test_parse_any_bytes), cmocka_unit_test(test_time_zone),
-        cmocka_unit_test(test_rfc3339),         cmocka_unit_test(test_rfc3339_negative),
+        cmocka_unit_test(test_format),
+        cmocka_unit_test(test_format_out_of_range),
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_parse_refuses),
+        cmocka_unit_test(test_parse_absent),
+        cmocka_unit_test(test_parse_long),
+        cmocka_unit_test(test_parse_short_year),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_round_trip_rfc850),
+        cmocka_unit_test(test_parse_any_bytes),
+        cmocka_unit_test(test_time_zone),
+        cmocka_unit_test(test_rfc3339),
+        cmocka_unit_test(test_rfc3339_negative),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

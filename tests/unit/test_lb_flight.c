@@ -8,14 +8,13 @@
 
 #include "ceph_lb_flight.h"
 
-static void
-test_those_who_wait_board_together(void **state)
+static void test_those_who_wait_board_together(void **state)
 {
-    ceph_lb_waiter_t   w[3];
-    ceph_lb_flight_t   f;
+    ceph_lb_waiter_t w[3];
+    ceph_lb_flight_t f;
     ceph_lb_terminal_t t;
 
-    (void) state;
+    (void)state;
     ceph_lb_terminal_init(&t);
     ceph_lb_flight_init(&f);
 
@@ -39,14 +38,13 @@ test_those_who_wait_board_together(void **state)
     assert_null(ceph_lb_disembark(&f));
 }
 
-static void
-test_diverted_once_and_first_in_line(void **state)
+static void test_diverted_once_and_first_in_line(void **state)
 {
-    ceph_lb_waiter_t   w[3];
-    ceph_lb_flight_t   f;
+    ceph_lb_waiter_t w[3];
+    ceph_lb_flight_t f;
     ceph_lb_terminal_t t;
 
-    (void) state;
+    (void)state;
     ceph_lb_terminal_init(&t);
     ceph_lb_flight_init(&f);
 
@@ -72,14 +70,13 @@ test_diverted_once_and_first_in_line(void **state)
     assert_null(ceph_lb_disembark(&f));
 }
 
-static void
-test_leave(void **state)
+static void test_leave(void **state)
 {
-    ceph_lb_waiter_t   w[3];
-    ceph_lb_flight_t   f;
+    ceph_lb_waiter_t w[3];
+    ceph_lb_flight_t f;
     ceph_lb_terminal_t t;
 
-    (void) state;
+    (void)state;
     ceph_lb_terminal_init(&t);
     ceph_lb_flight_init(&f);
 
@@ -110,22 +107,21 @@ enum { WAITERS = 40, FLIGHTS = 4, STEPS = 20000, WALKS = 50 };
 
 typedef struct {
     ceph_lb_waiter_t waiter; /* must be first */
-    unsigned long    arrived;
-    int              waiting;
+    unsigned long arrived;
+    int waiting;
 } passenger_t;
 
 typedef struct {
     ceph_lb_flight_t flight;
-    unsigned long    launched;
+    unsigned long launched;
 } plane_t;
 
-static void
-serve(plane_t *plane, int failed)
+static void serve(plane_t *plane, int failed)
 {
-    passenger_t  *p;
+    passenger_t *p;
     unsigned long last = 0;
 
-    while ((p = (passenger_t *) ceph_lb_disembark(&plane->flight)) != NULL) {
+    while ((p = (passenger_t *)ceph_lb_disembark(&plane->flight)) != NULL) {
         assert_true(p->waiting);
         assert_true(p->arrived < plane->launched);
         assert_true(p->waiter.diverted <= 1);
@@ -145,13 +141,12 @@ serve(plane_t *plane, int failed)
     }
 }
 
-static void
-walk(unsigned seed)
+static void walk(unsigned seed)
 {
-    int                i, step;
-    plane_t            planes[FLIGHTS];
-    passenger_t        all[WAITERS] = {0};
-    unsigned long      now = 0;
+    int i, step;
+    plane_t planes[FLIGHTS];
+    passenger_t all[WAITERS] = {0};
+    unsigned long now = 0;
     ceph_lb_terminal_t t;
 
     srand(seed);
@@ -163,7 +158,7 @@ walk(unsigned seed)
 
     for (step = 0; step < STEPS; step++) {
         passenger_t *p = &all[rand() % WAITERS];
-        plane_t     *plane = &planes[rand() % FLIGHTS];
+        plane_t *plane = &planes[rand() % FLIGHTS];
 
         now++;
 
@@ -221,20 +216,18 @@ walk(unsigned seed)
     }
 }
 
-static void
-test_random_walks(void **state)
+static void test_random_walks(void **state)
 {
     unsigned seed;
 
-    (void) state;
+    (void)state;
 
     for (seed = 1; seed <= WALKS; seed++) {
         walk(seed);
     }
 }
 
-int
-main(void)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_those_who_wait_board_together),

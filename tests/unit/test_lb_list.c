@@ -15,25 +15,21 @@ enum { COLUMNS_MAX = 8, PROBLEMS_MAX = 16 };
 typedef struct {
     size_t n;
     size_t row[PROBLEMS_MAX];
-    char   text[PROBLEMS_MAX][128];
+    char text[PROBLEMS_MAX][128];
 } problems_t;
 
-static void
-note(void *data, size_t row, const char *address, const char *problem)
+static void note(void *data, size_t row, const char *address, const char *problem)
 {
     problems_t *p = data;
 
     assert_true(p->n < PROBLEMS_MAX);
     p->row[p->n] = row;
-    (void) snprintf(p->text[p->n], sizeof(p->text[p->n]), "%s: %s",
-                    address ? address : "NULL", problem);
+    (void)snprintf(p->text[p->n], sizeof(p->text[p->n]), "%s: %s", address ? address : "NULL", problem);
     p->n++;
 }
 
 /* Columns and values are separated by spaces; "-" is NULL, "''" is empty. */
-static void
-split(const char *text, char *copy, const char **part, unsigned long *len,
-      size_t *n)
+static void split(const char *text, char *copy, const char **part, unsigned long *len, size_t *n)
 {
     char *p;
 
@@ -47,12 +43,11 @@ split(const char *text, char *copy, const char **part, unsigned long *len,
     }
 }
 
-static void
-fill(ceph_lb_table_t *t, const char *columns, const char *const *rows)
+static void fill(ceph_lb_table_t *t, const char *columns, const char *const *rows)
 {
-    char          copy[256];
-    size_t        n, i, lengths[COLUMNS_MAX];
-    const char   *part[COLUMNS_MAX];
+    char copy[256];
+    size_t n, i, lengths[COLUMNS_MAX];
+    const char *part[COLUMNS_MAX];
     unsigned long len[COLUMNS_MAX];
 
     split(columns, copy, part, len, &n);
@@ -70,10 +65,9 @@ fill(ceph_lb_table_t *t, const char *columns, const char *const *rows)
     }
 }
 
-static ceph_lb_list_t *
-make(const char *columns, const char *const *rows, problems_t *problems)
+static ceph_lb_list_t *make(const char *columns, const char *const *rows, problems_t *problems)
 {
-    const char     *error = NULL;
+    const char *error = NULL;
     ceph_lb_list_t *list;
     ceph_lb_table_t t;
 
@@ -87,17 +81,14 @@ make(const char *columns, const char *const *rows, problems_t *problems)
     return list;
 }
 
-static void
-test_all_columns(void **state)
+static void test_all_columns(void **state)
 {
-    problems_t      p;
+    problems_t p;
     ceph_lb_list_t *list;
-    const char     *rows[] = {"x 8081 10.0.0.1 5 up 0 7 z",
-                              "x 8082 2001:DB8:0::1 1 UP 1 0 -", NULL};
+    const char *rows[] = {"x 8081 10.0.0.1 5 up 0 7 z", "x 8082 2001:DB8:0::1 1 UP 1 0 -", NULL};
 
-    (void) state;
-    list = make("junk port ADDRESS weight state backup max_conns zone", rows,
-                &p);
+    (void)state;
+    list = make("junk port ADDRESS weight state backup max_conns zone", rows, &p);
     assert_int_equal(p.n, 0);
     assert_int_equal(list->count, 2);
     assert_int_equal(list->refs, 1);
@@ -117,14 +108,13 @@ test_all_columns(void **state)
     ceph_lb_list_free(list);
 }
 
-static void
-test_original_table(void **state)
+static void test_original_table(void **state)
 {
-    problems_t      p;
+    problems_t p;
     ceph_lb_list_t *list;
-    const char     *rows[] = {"172.16.3.219", "fd00::7", NULL};
+    const char *rows[] = {"172.16.3.219", "fd00::7", NULL};
 
-    (void) state;
+    (void)state;
     list = make("address", rows, &p);
     assert_int_equal(p.n, 0);
     assert_int_equal(list->count, 2);
@@ -134,13 +124,12 @@ test_original_table(void **state)
     ceph_lb_list_free(list);
 }
 
-static void
-test_bad_rows_are_skipped_and_named(void **state)
+static void test_bad_rows_are_skipped_and_named(void **state)
 {
-    size_t          i;
-    problems_t      p;
+    size_t i;
+    problems_t p;
     ceph_lb_list_t *list;
-    const char     *columns = "address port weight state backup max_conns";
+    const char *columns = "address port weight state backup max_conns";
 
     static const struct {
         const char *row, *problem;
@@ -173,11 +162,10 @@ test_bad_rows_are_skipped_and_named(void **state)
          "too long"},
     };
 
-    (void) state;
+    (void)state;
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const char *rows[] = {"10.9.9.1 80 1 up 0 0", cases[i].row,
-                              "10.9.9.2 80 1 up 0 0", NULL};
+        const char *rows[] = {"10.9.9.1 80 1 up 0 0", cases[i].row, "10.9.9.2 80 1 up 0 0", NULL};
 
         list = make(columns, rows, &p);
 
@@ -193,15 +181,13 @@ test_bad_rows_are_skipped_and_named(void **state)
     }
 }
 
-static void
-test_those_without_requests(void **state)
+static void test_those_without_requests(void **state)
 {
-    problems_t      p;
+    problems_t p;
     ceph_lb_list_t *list;
-    const char     *rows[] = {"10.0.0.1 1 drain", "10.0.0.2 1 down",
-                              "10.0.0.3 0 up", "10.0.0.4 1 up", NULL};
+    const char *rows[] = {"10.0.0.1 1 drain", "10.0.0.2 1 down", "10.0.0.3 0 up", "10.0.0.4 1 up", NULL};
 
-    (void) state;
+    (void)state;
     list = make("address weight state", rows, &p);
     assert_int_equal(p.n, 0);
     assert_int_equal(list->count, 1);
@@ -209,16 +195,14 @@ test_those_without_requests(void **state)
     ceph_lb_list_free(list);
 }
 
-static void
-test_duplicates(void **state)
+static void test_duplicates(void **state)
 {
-    problems_t      p;
+    problems_t p;
     ceph_lb_list_t *list;
-    const char     *rows[] = {"10.0.0.1 80 down", "10.0.0.1 81 up",
-                              "10.0.0.1 80 up",   "fd00:0::1 80 up",
-                              "fd00::1 80 up",    NULL};
+    const char *rows[] = {"10.0.0.1 80 down", "10.0.0.1 81 up", "10.0.0.1 80 up",
+                          "fd00:0::1 80 up",  "fd00::1 80 up",  NULL};
 
-    (void) state;
+    (void)state;
     list = make("address port state", rows, &p);
 
     /* The first row counts, and it said "down". */
@@ -232,14 +216,13 @@ test_duplicates(void **state)
     ceph_lb_list_free(list);
 }
 
-static void
-test_no_address_column(void **state)
+static void test_no_address_column(void **state)
 {
-    problems_t      p = {0};
-    const char     *rows[] = {"10.0.0.1", NULL}, *error = NULL;
+    problems_t p = {0};
+    const char *rows[] = {"10.0.0.1", NULL}, *error = NULL;
     ceph_lb_table_t t;
 
-    (void) state;
+    (void)state;
     ceph_lb_table_init(&t);
     fill(&t, "addres", rows);
     assert_null(ceph_lb_list_create(&t, note, &p, &error));
@@ -247,40 +230,35 @@ test_no_address_column(void **state)
     ceph_lb_table_free(&t);
 }
 
-static void
-test_empty(void **state)
+static void test_empty(void **state)
 {
-    problems_t      p;
+    problems_t p;
     ceph_lb_list_t *list;
-    const char     *rows[] = {NULL};
+    const char *rows[] = {NULL};
 
-    (void) state;
+    (void)state;
     list = make("address port", rows, &p);
     assert_int_equal(list->count, 0);
     assert_int_equal(p.n, 0);
     ceph_lb_list_free(list);
 }
 
-static void
-test_tables_are_compared_whole(void **state)
+static void test_tables_are_compared_whole(void **state)
 {
-    size_t          i;
+    size_t i;
     ceph_lb_table_t a, b;
-    const char     *rows[] = {"10.0.0.1 80", "10.0.0.2 -", NULL};
+    const char *rows[] = {"10.0.0.1 80", "10.0.0.2 -", NULL};
 
     static const struct {
         const char *columns, *row1, *row2;
-        int         equal;
+        int equal;
     } cases[] = {
-        {"address port", "10.0.0.1 80", "10.0.0.2 -", 1},
-        {"address part", "10.0.0.1 80", "10.0.0.2 -", 0},
-        {"address port", "10.0.0.1 81", "10.0.0.2 -", 0},
-        {"address port", "10.0.0.1 80", "10.0.0.2 ''", 0},
-        {"address port", "10.0.0.2 -", "10.0.0.1 80", 0},
-        {"address port", "10.0.0.1 80", NULL, 0},
+        {"address port", "10.0.0.1 80", "10.0.0.2 -", 1}, {"address part", "10.0.0.1 80", "10.0.0.2 -", 0},
+        {"address port", "10.0.0.1 81", "10.0.0.2 -", 0}, {"address port", "10.0.0.1 80", "10.0.0.2 ''", 0},
+        {"address port", "10.0.0.2 -", "10.0.0.1 80", 0}, {"address port", "10.0.0.1 80", NULL, 0},
     };
 
-    (void) state;
+    (void)state;
     ceph_lb_table_init(&a);
     ceph_lb_table_init(&b);
     fill(&a, "address port", rows);
@@ -297,16 +275,15 @@ test_tables_are_compared_whole(void **state)
     ceph_lb_table_free(&b);
 }
 
-static void
-test_list_outlives_its_table(void **state)
+static void test_list_outlives_its_table(void **state)
 {
-    problems_t      p = {0};
-    const char     *rows[] = {"10.0.0.1", NULL}, *other[] = {"10.0.0.2", NULL};
-    const char     *error;
+    problems_t p = {0};
+    const char *rows[] = {"10.0.0.1", NULL}, *other[] = {"10.0.0.2", NULL};
+    const char *error;
     ceph_lb_list_t *list;
     ceph_lb_table_t t;
 
-    (void) state;
+    (void)state;
     ceph_lb_table_init(&t);
     fill(&t, "address", rows);
     list = ceph_lb_list_create(&t, note, &p, &error);
@@ -318,25 +295,23 @@ test_list_outlives_its_table(void **state)
     ceph_lb_list_free(list);
 }
 
-static void
-test_limits(void **state)
+static void test_limits(void **state)
 {
-    char            text[32];
-    size_t          i, length = strlen("address");
-    problems_t      p = {0};
-    const char     *name = "address", *value = text, *error;
-    unsigned long   len;
+    char text[32];
+    size_t i, length = strlen("address");
+    problems_t p = {0};
+    const char *name = "address", *value = text, *error;
+    unsigned long len;
     ceph_lb_list_t *list;
     ceph_lb_table_t t;
-    char           *big;
+    char *big;
 
-    (void) state;
+    (void)state;
     ceph_lb_table_init(&t);
     assert_int_equal(ceph_lb_table_begin(&t, 1, &name, &length), 0);
 
     for (i = 0; i < CEPH_LB_ROWS_MAX + 3; i++) {
-        len = (unsigned long) snprintf(text, sizeof(text), "10.1.%zu.%zu",
-                                       i / 250, i % 250 + 1);
+        len = (unsigned long)snprintf(text, sizeof(text), "10.1.%zu.%zu", i / 250, i % 250 + 1);
         assert_int_equal(ceph_lb_table_add(&t, &value, &len), 0);
     }
 
@@ -367,8 +342,7 @@ test_limits(void **state)
     ceph_lb_table_free(&t);
 }
 
-int
-main(void)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_columns),

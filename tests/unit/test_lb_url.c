@@ -9,21 +9,19 @@
 
 #include "ceph_lb_url.h"
 
-static const char *
-parse(ceph_lb_url_t *url, const char *text)
+static const char *parse(ceph_lb_url_t *url, const char *text)
 {
     return ceph_lb_url_parse(url, text, strlen(text));
 }
 
-static void
-test_forms(void **state)
+static void test_forms(void **state)
 {
-    size_t        i;
+    size_t i;
     ceph_lb_url_t url;
 
     static const struct {
         const char *text, *user, *host, *path, *database;
-        unsigned    port;
+        unsigned port;
     } cases[] = {
         {"mysql://lb@db/d", "lb", "db", "", "d", 3306},
         {"mysql://lb@127.0.0.1:13306/ipaddresses", "lb", "127.0.0.1", "", "ipaddresses", 13306},
@@ -33,7 +31,7 @@ test_forms(void **state)
         {"mysql://a.b-c_d@h-1.example.org:1/d-1_x", "a.b-c_d", "h-1.example.org", "", "d-1_x", 1},
     };
 
-    (void) state;
+    (void)state;
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_null(parse(&url, cases[i].text));
@@ -45,11 +43,10 @@ test_forms(void **state)
     }
 }
 
-static void
-test_errors_name_the_part(void **state)
+static void test_errors_name_the_part(void **state)
 {
-    size_t        i;
-    const char   *error;
+    size_t i;
+    const char *error;
     ceph_lb_url_t url;
 
     static const struct {
@@ -86,7 +83,7 @@ test_errors_name_the_part(void **state)
         {"mysql://lb@unix:", "socket path"},
     };
 
-    (void) state;
+    (void)state;
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         error = parse(&url, cases[i].text);
@@ -98,17 +95,16 @@ test_errors_name_the_part(void **state)
 }
 
 /* Every part at its longest fits, and one byte more does not. */
-static void
-test_lengths(void **state)
+static void test_lengths(void **state)
 {
-    int           i, longer;
-    char          text[512];
-    char          a[512];
+    int i, longer;
+    char text[512];
+    char a[512];
     ceph_lb_url_t url;
 
     static const struct {
         const char *format;
-        int         max;
+        int max;
     } cases[] = {
         {"mysql://%.*s@h/d", CEPH_LB_URL_USER_MAX},
         {"mysql://lb@%.*s/d", CEPH_LB_URL_HOST_MAX},
@@ -116,26 +112,24 @@ test_lengths(void **state)
         {"mysql://lb@h/%.*s", CEPH_LB_URL_DATABASE_MAX},
     };
 
-    (void) state;
+    (void)state;
     memset(a, 'a', sizeof(a));
 
     for (i = 0; i < 4; i++) {
         for (longer = 0; longer < 2; longer++) {
-            (void) snprintf(text, sizeof(text), cases[i].format,
-                            cases[i].max + longer, a);
+            (void)snprintf(text, sizeof(text), cases[i].format, cases[i].max + longer, a);
             assert_int_equal(parse(&url, text) != NULL, longer);
         }
     }
 }
 
-static void
-test_text_is_not_read_past_its_end(void **state)
+static void test_text_is_not_read_past_its_end(void **state)
 {
-    size_t        len;
+    size_t len;
     ceph_lb_url_t url;
-    const char   *text = "mysql://lb@h:3306/database";
+    const char *text = "mysql://lb@h:3306/database";
 
-    (void) state;
+    (void)state;
 
     for (len = 0; len <= strlen("mysql://lb@h:3306/"); len++) {
         assert_non_null(ceph_lb_url_parse(&url, text, len));
@@ -145,8 +139,7 @@ test_text_is_not_read_past_its_end(void **state)
     assert_string_equal(url.database, "d");
 }
 
-int
-main(void)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),

@@ -428,8 +428,8 @@ static void test_help(void **state)
         "--help",
         "--version",
         "CEPH_LB_",
-        "64MiB",
-        "127.0.0.1:8080",
+        "64MiB)",
+        "127.0.0.1:8080)",
         "Exit status",
     };
     struct options options;
