@@ -23,6 +23,14 @@ class Backends:
         """Backends are counted from 1."""
         return self.settings.backend_port + number - 1
 
+    def require_ports(self):
+        for number in range(1, len(self.daemons) + 1):
+            self._require_port(number)
+
+    def _require_port(self, number):
+        if not self.find(number).pid():
+            require_free_port(self.port(number), "BACKEND_PORT", f"backend {number}")
+
     def up(self):
         stopped = [number for number, daemon in enumerate(self.daemons, 1) if not daemon.pid()]
         for number in stopped:
@@ -58,7 +66,7 @@ class Backends:
         settings = self.settings
         if not os.access(settings.backend_binary, os.X_OK):
             raise Failure(f"{settings.backend_binary} does not exist: run make")
-        require_free_port(self.port(number), "BACKEND_PORT", f"backend {number}")
+        self._require_port(number)
         daemon = self.find(number)
         daemon.start(
             [settings.backend_binary, "--listen", f"127.0.0.1:{self.port(number)}",

@@ -19,6 +19,10 @@ class Balancer:
                              settings.log_dir / "nginx-error.log",
                              ["nginx:", "master", settings.nginx_conf])
 
+    def require_ports(self):
+        if not self.daemon.pid():
+            require_free_port(self.settings.lb_port, "LB_PORT", "nginx")
+
     def up(self):
         if self.daemon.pid():
             say("nginx: already running")
@@ -34,7 +38,7 @@ class Balancer:
             return
         if not settings.nginx_module.exists():
             raise Failure(f"{settings.nginx_module} does not exist: run make")
-        require_free_port(settings.lb_port, "LB_PORT", "nginx")
+        self.require_ports()
         self.write_conf()
         self._nginx("starting nginx")
         say(f"nginx: listening on 127.0.0.1:{settings.lb_port}")

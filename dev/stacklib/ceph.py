@@ -96,7 +96,9 @@ bluestore cache autotune = false
 bluestore cache size = 67108864
 osd memory target = 939524096
 osd max backfills = 1
-osd recovery sleep = 0
+# Else Ceph takes the files for slow disks and pauses after each object that it copies.
+osd recovery sleep hdd = 0
+osd recovery sleep hybrid = 0
 osd client watch timeout = 15
 
 [client]
@@ -124,6 +126,12 @@ class Ceph:
 
     def daemons(self):
         return [*self.mons, self.mgr, *self.osds]
+
+    def require_ports(self):
+        """The manager and the OSDs take what is free in their range."""
+        for number, mon in enumerate(self.mons):
+            if not mon.pid():
+                require_free_port(self.settings.mon_port + number, "MON_PORT", f"monitor {MON_IDS[number]}")
 
     # --- up and down ------------------------------------------------------------------------
 
@@ -229,13 +237,10 @@ class Ceph:
         return [f"ceph-{kind}", "-f", "--id", identity, "--conf", self.settings.ceph_conf]
 
     def _start_mons(self):
-        stopped = [(n, mon) for n, mon in enumerate(self.mons) if not mon.pid()]
-        for number, _ in stopped:
-            require_free_port(self.settings.mon_port + number, "MON_PORT",
-                              f"monitor {MON_IDS[number]}")
-        for _, mon in stopped:
+        stopped = [mon for mon in self.mons if not mon.pid()]
+        for mon in stopped:
             mon.start(self._argv(mon), self.settings.environment())
-        for _, mon in stopped:
+        for mon in stopped:
             self._wait_in_quorum(mon)
         say(f"monitors: {len(MON_IDS)} in quorum")
 

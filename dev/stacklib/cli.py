@@ -70,6 +70,10 @@ class Stack:
         if self.ceph.made.exists() and any(entry.startswith("MON_PORT") for entry in changed):
             raise Failure("monitors keep their ports for life (" + "; ".join(changed)
                           + "): dev/stack clean-data forgets the cluster")
+        # Before anything is started: a port that is taken is known at once then.
+        for name, part in zip(PARTS, (self.ceph, self.registry, self.backends, self.balancer)):
+            if name in parts:
+                part.require_ports()
         self.settings.make_dirs()
         self.settings.save()
         say(f"stack in {self.settings.dir}")

@@ -25,6 +25,10 @@ class Registry:
                              settings.log_dir / "mysql.log",
                              ["mariadbd", f"--datadir={self.data_dir}"])
 
+    def require_ports(self):
+        if not self.daemon.pid():
+            require_free_port(self.settings.mysql_port, "MYSQL_PORT", "MariaDB")
+
     def up(self):
         if self.daemon.pid() and self.made.exists():
             say("MariaDB: already running")
@@ -49,7 +53,7 @@ class Registry:
         if self.daemon.pid():
             say("MariaDB: already running")
             return
-        require_free_port(self.settings.mysql_port, "MYSQL_PORT", "MariaDB")
+        self.require_ports()
         self.daemon.start(self._argv(), self.settings.environment())
         self.daemon.wait_ready(self._answers, 60, "an answer")
         say(f"MariaDB: listening on 127.0.0.1:{self.settings.mysql_port} and {self.settings.mysql_socket}")
@@ -93,6 +97,8 @@ class Registry:
         # The account is named after the system's user, who is let in over the socket alone.
         run(["mariadb-install-db", "--no-defaults", f"--datadir={self.data_dir}",
              f"--user={self.user}", "--skip-test-db", "--skip-name-resolve",
+             # A container may know no host name at all, not even "localhost"; nothing here needs one.
+             "--force",
              "--innodb-log-file-size=16M", "--innodb-buffer-pool-size=32M",
              "--auth-root-authentication-method=socket", f"--auth-root-socket-user={self.user}"],
             self.settings.environment(), "making the database's files",

@@ -25,8 +25,10 @@ def pytest_configure(config):
         "markers", "backend_errors(pattern): the test makes the backends log such error lines")
     config.addinivalue_line(
         "markers", "nginx_errors(pattern): the test makes nginx log such alert or crit lines")
-    # A CI that gives up sends SIGTERM. The stack has to be stopped then too.
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    # A CI that gives up sends SIGTERM, and a shell starts what it puts into the background with SIGINT
+    # ignored. The stack has to be stopped in either case.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +62,8 @@ def stack(build_dir):
         stack.ctl("down")
     assert not processes_using(directory), "processes of the stack are left"
     assert _system_files() == before, "the stack wrote outside its directory"
-    assert not stack.sanitizer_reports(), _reports(stack)
+    reports = stack.new_sanitizer_reports()
+    assert not reports, "\n".join(reports)
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +84,7 @@ def looked_over(request):
     problems = [f"{name} does not run" for name in stopped]
     for name in names:
         problems += _untoward(name, stack.log(name)[begins[name]:], request.node)
-    if stack.sanitizer_reports():
-        problems.append(_reports(stack))
+    problems += stack.new_sanitizer_reports()
     assert not problems, "\n".join(problems)
 
 
@@ -95,10 +97,6 @@ def _untoward(name, text, node):
     expected = [mark.args[0] for mark in node.iter_markers(marker)]
     return [f"{name}: {line}" for line in text.splitlines()
             if pattern.search(line) and not any(re.search(regex, line) for regex in expected)]
-
-
-def _reports(stack):
-    return "\n".join(path.read_text(errors="replace") for path in stack.sanitizer_reports())
 
 
 def _system_files():

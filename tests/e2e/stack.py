@@ -129,6 +129,7 @@ class Stack:
             **(extra or {}),
         }
         self._env = None
+        self._reports_given = set()
 
     # --- dev/stack --------------------------------------------------------------------------
 
@@ -197,8 +198,11 @@ class Stack:
         except FileNotFoundError:
             return ""
 
-    def sanitizer_reports(self):
-        return sorted((self.dir / "sanitizer").glob("*")) if self.dir.exists() else []
+    def new_sanitizer_reports(self):
+        """The text of the reports that were not given before: one test is to blame, not all after it."""
+        new = sorted(set((self.dir / "sanitizer").glob("*")) - self._reports_given)
+        self._reports_given.update(new)
+        return [f"{path}:\n{path.read_text(errors='replace')}" for path in new]
 
     def ready(self):
         """Whether every backend and the way through nginx answer now."""

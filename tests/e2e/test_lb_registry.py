@@ -139,6 +139,7 @@ def test_connections_are_cut(lb, proxy):
     """A firewall that forgets: each cut is made good with a new connection."""
     lb.backend()
     lb.start()
+    assert lb.get().status == 200
     for _ in range(5):
         proxy.cut()
         assert lb.get().status == 200

@@ -149,17 +149,20 @@ def test_the_backends_key_is_for_the_pool_only(stack):
         stack.command("ceph", "osd", "pool", "rm", "other", "other", "--yes-i-really-really-mean-it")
 
 
-def test_a_taken_port_is_named(small_stack):
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        port = int(small_stack.environment["MYSQL_PORT"])
-        other.bind(("127.0.0.1", port))
-        other.listen()
-        result = small_stack.ctl("up", "--only", "mysql", check=False)
+@pytest.mark.parametrize("variable", ["LB_PORT", "BACKEND_PORT", "MYSQL_PORT", "MON_PORT"])
+def test_a_taken_port_is_named(small_stack, variable):
+    """Before anything is started, and with the variable that chooses another one."""
+    port = int(small_stack.environment[variable])
+    with socket.create_server(("127.0.0.1", port)):
+        result = small_stack.ctl("up", check=False)
     assert result.returncode == 1
-    assert f"port {port} is taken" in result.stdout and "MYSQL_PORT=" in result.stdout
+    assert f"port {port} is taken" in result.stdout and f"{variable}=" in result.stdout
     assert not processes_using(small_stack.dir)
-    # And once it is free, the half-made stack is no obstacle.
+
+
+def test_a_refused_start_is_no_obstacle(small_stack):
+    with socket.create_server(("127.0.0.1", int(small_stack.environment["MYSQL_PORT"]))):
+        assert small_stack.ctl("up", "--only", "mysql", check=False).returncode == 1
     small_stack.ctl("up", "--only", "mysql")
 
 

@@ -101,6 +101,7 @@ static void test_nothing_there(void **state)
         {NULL, "*", NULL, NULL, HOLDS, HOLDS},       {NULL, "\"a\"", NULL, NULL, HOLDS, HOLDS},
         {NULL, "W/\"a\"", NULL, NULL, HOLDS, HOLDS}, {NULL, NULL, AFTER, NULL, HOLDS, HOLDS},
         {NULL, NULL, NULL, "junk", HOLDS, HOLDS},    {"*", "*", NULL, NULL, FAILED, FAILED},
+        {NULL, NULL, NULL, BEFORE, HOLDS, HOLDS},    {NULL, NULL, NULL, AFTER, HOLDS, HOLDS},
     };
 
     (void)state;
