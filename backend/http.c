@@ -40,6 +40,7 @@ struct http_loop {
     int listen_fd;
     unsigned connections, connections_max;
     bool stop;
+    sem_t begun; /* tasks are taken */
     sem_t ended; /* nothing happens on the loop any more */
 
     /* Tasks from other threads: a list of ours, and a message of h2o's that says there is something in it. */
@@ -654,12 +655,8 @@ static void loop_init(struct http_server *server, struct http_loop *loop, unsign
     if (loop->connections_max == 0)
         loop->connections_max = 1;
     pthread_mutex_init(&loop->mutex, NULL);
+    sem_init(&loop->begun, 0, 0);
     sem_init(&loop->ended, 0, 0);
-    h2o_context_init(&loop->context, h2o_evloop_create(), &server->config);
-    h2o_timeout_init(loop->context.loop, &loop->send_timeout,
-                     server->options.send_timeout_seconds * UINT64_C(1000));
-    h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, run_tasks);
-    loop->accept_context = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = server->config.hosts};
     server->executors[index] = &loop->executor;
 }
 
@@ -695,13 +692,36 @@ struct http_counters *http_server_counters(struct http_server *server)
     return &server->counters;
 }
 
+/*
+ * All sockets of a loop, that of its wake-up pipe included, have to be made on the loop's own thread: their
+ * buffers go back to a pool of the thread that made them, without a lock.
+ */
+static void loop_begin(struct http_loop *loop)
+{
+    struct http_server *server = loop->server;
+
+    h2o_context_init(&loop->context, h2o_evloop_create(), &server->config);
+    h2o_timeout_init(loop->context.loop, &loop->send_timeout,
+                     server->options.send_timeout_seconds * UINT64_C(1000));
+    h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, run_tasks);
+    loop->accept_context = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = server->config.hosts};
+    loop->listener = h2o_evloop_socket_create(loop->context.loop, loop->listen_fd, H2O_SOCKET_FLAG_DONT_READ);
+    loop->listener->data = loop;
+    h2o_socket_read_start(loop->listener, on_accept);
+}
+
+static void wait_for(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) != 0)
+        ;
+}
+
 static void *run_loop(void *argument)
 {
     struct http_loop *loop = argument;
 
-    loop->listener = h2o_evloop_socket_create(loop->context.loop, loop->listen_fd, H2O_SOCKET_FLAG_DONT_READ);
-    loop->listener->data = loop;
-    h2o_socket_read_start(loop->listener, on_accept);
+    loop_begin(loop);
+    sem_post(&loop->begun);
     while (!loop->stop)
         h2o_evloop_run(loop->context.loop, INT32_MAX);
     sem_post(&loop->ended);
@@ -724,6 +744,7 @@ void http_server_start(struct http_server *server, http_handler *handler, void *
             log_error("cannot start a thread for an event loop");
             abort();
         }
+        wait_for(&server->loops[i].begun);
     }
 }
 
@@ -760,8 +781,7 @@ static unsigned give_order(struct http_server *server, void (*obey)(struct http_
 
         sem_init(&order.obeyed, 0, 0);
         executor_submit(&server->loops[i].executor, &order.task);
-        while (sem_wait(&order.obeyed) != 0)
-            ;
+        wait_for(&order.obeyed);
         sem_destroy(&order.obeyed);
         sum += order.count;
     }
@@ -810,8 +830,7 @@ void http_server_stop(struct http_server *server)
 
     give_order(server, end_loop);
     for (i = 0; i < server->options.loops; i++)
-        while (sem_wait(&server->loops[i].ended) != 0)
-            ;
+        wait_for(&server->loops[i].ended);
 }
 
 const char *http_media_type_of_name(struct http_server *server, struct slice name)

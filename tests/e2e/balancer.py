@@ -55,6 +55,8 @@ keepalive_requests 1000000;
         result = self._run()
         if result.returncode != 0:
             raise AssertionError(f"nginx does not start:\n{result.stdout}\n{self.conf.read_text()}")
+        # A signal that comes before its workers are there can get lost.
+        wait_for(self.workers, 20, "workers")
 
     def _run(self, *options):
         environment = dict(os.environ)
@@ -119,8 +121,12 @@ keepalive_requests 1000000;
         except FileNotFoundError:
             return ""
 
-    def access_log(self):
-        return (self.dir / "access.log").read_text().splitlines()
+    def access_log(self, lines=1):
+        """The access log, once it has at least so many lines: they come after the answers."""
+        def read():
+            text = (self.dir / "access.log").read_text().splitlines()
+            return text if len(text) >= lines else None
+        return wait_for(read, 10, f"{lines} lines in the access log")
 
     def descriptors(self):
         """For each worker the number of open descriptors and of threads."""

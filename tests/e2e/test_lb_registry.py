@@ -191,7 +191,7 @@ def test_requests_share_queries(lb, proxy):
     for thread in threads:
         thread.join(60)
     assert queries() - before <= 10  # Not thirty.
-    assert len([line for line in lb.nginx.access_log() if " 200 " in line]) == 31
+    assert len([line for line in lb.nginx.access_log(31) if " 200 " in line]) == 31
 
 
 def test_mysql_stopped_by_a_signal(lb):
