@@ -1,5 +1,7 @@
 #include "ngx_http_ceph_lb_mysql.h"
 
+#include <poll.h>
+#include <time.h>
 #include <mysql.h>
 #include <mysqld_error.h>
 #include <errmsg.h>
@@ -13,6 +15,9 @@
 #define NGX_HTTP_CEPH_LB_STACK (256 * 1024)
 
 #define NGX_HTTP_CEPH_LB_COLUMNS_MAX 64
+
+/* How often a thread that opens a connection looks whether the worker exits. */
+#define NGX_HTTP_CEPH_LB_TICK 100
 
 /* MySQL 8 says this to a connection that it closes for being idle. */
 #define NGX_HTTP_CEPH_LB_ER_IDLE 4031
@@ -52,7 +57,9 @@ struct ngx_http_ceph_lb_mysql_s {
 
 static void
 ngx_http_ceph_lb_mysql_clear_tls_errors(ngx_http_ceph_lb_mysql_t *m);
-static void ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log);
+static void    ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log);
+static int64_t ngx_http_ceph_lb_mysql_now(void);
+static int  ngx_http_ceph_lb_mysql_wait(MYSQL *mysql, int waits, int64_t end);
 static void ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m);
 static ngx_int_t ngx_http_ceph_lb_mysql_set_session(MYSQL *mysql);
 static void      ngx_http_ceph_lb_mysql_opened(ngx_event_t *ev);
@@ -187,6 +194,9 @@ ngx_http_ceph_lb_mysql_clear_tls_errors(ngx_http_ceph_lb_mysql_t *m)
 static void
 ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log)
 {
+    int                          waits;
+    MYSQL                       *connected = NULL;
+    int64_t                      end;
     const char                  *host, *path;
     ngx_http_ceph_lb_mysql_t    *m = data;
     ngx_http_ceph_lb_srv_conf_t *conf = m->conf;
@@ -204,12 +214,21 @@ ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log)
     host = conf->url.host[0] != '\0' ? conf->url.host : NULL;
     path = conf->url.path[0] != '\0' ? conf->url.path : NULL;
 
-    if (mysql_real_connect(
-            m->mysql, host, conf->url.user, (char *) conf->password.data,
-            conf->url.database, conf->url.port, path, 0)
-            != NULL
-        && ngx_http_ceph_lb_mysql_set_session(m->mysql) == NGX_OK)
-    {
+    end = ngx_http_ceph_lb_mysql_now() + (int64_t) conf->timeout;
+
+    waits = mysql_real_connect_start(
+        &connected, m->mysql, host, conf->url.user,
+        (char *) conf->password.data, conf->url.database, conf->url.port, path,
+        0);
+
+    while (waits != 0) {
+        waits = mysql_real_connect_cont(
+            &connected, m->mysql,
+            ngx_http_ceph_lb_mysql_wait(m->mysql, waits, end));
+    }
+
+    if (connected != NULL
+        && ngx_http_ceph_lb_mysql_set_session(m->mysql) == NGX_OK) {
         m->opened = 1;
         return;
     }
@@ -219,6 +238,60 @@ ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log)
     m->mysql = NULL;
 
     ngx_http_ceph_lb_mysql_clear_tls_errors(m);
+}
+
+/* Milliseconds; nginx's own clock is for the event loop's thread. */
+static int64_t
+ngx_http_ceph_lb_mysql_now(void)
+{
+    struct timespec ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/*
+ * In the thread: waits for what the library waits for, and returns what has
+ * come; MYSQL_WAIT_TIMEOUT also when the worker is to exit at once, since that
+ * joins the thread, and the master kills a worker that takes its time.
+ */
+static int
+ngx_http_ceph_lb_mysql_wait(MYSQL *mysql, int waits, int64_t end)
+{
+    int           n, ready = 0;
+    int64_t       left;
+    struct pollfd pfd;
+
+    pfd.fd = mysql_get_socket(mysql);
+    pfd.events =
+        (short) ((waits & MYSQL_WAIT_READ ? POLLIN : 0) | (waits & MYSQL_WAIT_WRITE ? POLLOUT : 0) | (waits & MYSQL_WAIT_EXCEPT ? POLLPRI : 0));
+
+    do {
+        left = end - ngx_http_ceph_lb_mysql_now();
+
+        if (left <= 0 || ngx_terminate) {
+            return MYSQL_WAIT_TIMEOUT;
+        }
+
+        pfd.revents = 0;
+        n = poll(&pfd, 1, (int) ngx_min(left, NGX_HTTP_CEPH_LB_TICK));
+
+    } while (n == 0 || (n == -1 && errno == EINTR));
+
+    if (pfd.revents & (POLLIN | POLLHUP | POLLERR)) {
+        ready |= MYSQL_WAIT_READ;
+    }
+
+    if (pfd.revents & (POLLOUT | POLLHUP | POLLERR)) {
+        ready |= MYSQL_WAIT_WRITE;
+    }
+
+    if (pfd.revents & POLLPRI) {
+        ready |= MYSQL_WAIT_EXCEPT;
+    }
+
+    return n == -1 || (ready & waits) == 0 ? MYSQL_WAIT_TIMEOUT : ready & waits;
 }
 
 static void
