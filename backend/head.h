@@ -28,8 +28,7 @@
 struct head {
     bool object_exists; /* there is a RADOS object of this name */
     bool exists;        /* and it is a file */
-    uint64_t
-        version; /* RADOS' own of the object: it grows with every change, removal and re-creation included */
+    uint64_t version;   /* RADOS' own of the object: grows with every change and removal */
     char etag[HEAD_ETAG_SIZE];
     struct manifest manifest; /* for foreign objects made up from size and time of the object */
     char *storage;            /* owned: what the manifest points into */

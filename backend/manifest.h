@@ -12,9 +12,9 @@
  *
  *     id  value
  *     1   size of the file in bytes, 8 bytes little-endian; exactly once
- *     2   time of the last change in nanoseconds since 1970 UTC, 8 bytes little-endian two's complement;
- * exactly once 3   media type, at most once 4   one metadata field: name in lower case without "x-meta-",
- * NUL, value; any number of times
+ *     2   time of the last change in nanoseconds since 1970 UTC, 8 bytes little-endian, signed; exactly once
+ *     3   media type; at most once
+ *     4   one metadata field: name in lower case without "x-meta-", NUL, value; any number of times
  *
  * A reader skips ids from 128 up that it does not know, and refuses unknown ones below: they change the
  * meaning.

@@ -35,8 +35,8 @@ def agrees(told, asked, what):
 
 def test_status_has_these_fields(everywhere):
     told = status(everywhere.port)
-    assert set(told) == {"fsid", "health", "monitors", "quorum_leader", "osds", "placement_groups", "capacity", "pool",
-                         "backend"}
+    assert set(told) == {"fsid", "health", "monitors", "quorum", "quorum_leader", "osds", "placement_groups", "capacity",
+                         "pool", "backend"}
     assert set(told["health"]) == {"status", "checks"}
     assert [set(monitor) for monitor in told["monitors"]] == [{"name", "address", "in_quorum"}] * 3
     assert set(told["osds"]) == {"total", "up", "in"}
@@ -60,6 +60,7 @@ def test_status_says_what_ceph_says(everywhere, stack):
     dump = ceph(stack, "mon", "dump")
     assert told["monitors"] == [{"name": mon["name"], "address": mon["public_addr"],
                                  "in_quorum": mon["name"] in there["quorum_names"]} for mon in dump["mons"]]
+    assert told["quorum"] == there["quorum_names"]
     assert told["quorum_leader"] == ceph(stack, "quorum_status")["quorum_leader_name"]
     osds = there["osdmap"]
     assert told["osds"] == {"total": osds["num_osds"], "up": osds["num_up_osds"], "in": osds["num_in_osds"]}
