@@ -56,6 +56,9 @@ say = @echo
 Q   := @
 endif
 
+# What `make check-e2e` runs: files, or `tests/e2e -k WORD`, or anything else that pytest takes.
+E2E ?= tests/e2e
+
 .PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-e2e lint format install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -111,7 +114,7 @@ check-unit: $(UNIT_TESTS)
 	prove --failures --comments $(UNIT_TESTS)
 
 check-e2e: all
-	SANITIZE=$(SANITIZE) BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
+	SANITIZE=$(SANITIZE) BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider $(E2E)
 
 lint:
 	@dev/deps lint

@@ -1,6 +1,5 @@
 #include "announce.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <mysql.h>
 #include <pthread.h>
@@ -24,8 +23,7 @@ enum order { ORDER_WAIT, ORDER_UP, ORDER_DRAIN, ORDER_REMOVE };
 
 struct announcer {
     ceph_lb_url_t url;
-    char address[INET6_ADDRSTRLEN];
-    unsigned port;
+    struct address address;
     char password[PASSWORD_MAX + 1];
     const char *ssl_ca;
     pthread_t thread;
@@ -42,27 +40,6 @@ struct announcer {
 };
 
 /* ---- options ---- */
-
-static bool parse_address(struct announcer *announcer, const char *text)
-{
-    const char *colon = strrchr(text, ':');
-    size_t len = colon != NULL ? (size_t)(colon - text) : 0;
-    unsigned char binary[16];
-    char *end = NULL;
-    unsigned long port = colon != NULL ? strtoul(colon + 1, &end, 10) : 0;
-
-    if (len > 2 && text[0] == '[' && text[len - 1] == ']') {
-        text++;
-        len -= 2;
-    }
-    if (len == 0 || len >= sizeof(announcer->address) || port == 0 || port > 65535 || *end != '\0')
-        return false;
-    memcpy(announcer->address, text, len);
-    announcer->address[len] = '\0';
-    announcer->port = (unsigned)port;
-    return inet_pton(AF_INET, announcer->address, binary) == 1 ||
-           inet_pton(AF_INET6, announcer->address, binary) == 1;
-}
 
 static bool read_password(struct announcer *announcer, const char *path)
 {
@@ -89,10 +66,7 @@ static bool take_options(struct announcer *announcer, const struct announce_opti
         log_error("--announce \"%s\" %s", options->url, problem);
         return false;
     }
-    if (!parse_address(announcer, options->address)) {
-        log_error("--announce-address \"%s\" has to be ADDRESS:PORT, both numeric", options->address);
-        return false;
-    }
+    announcer->address = options->address;
     announcer->ssl_ca = options->ssl_ca;
     return options->password_file == NULL || read_password(announcer, options->password_file);
 }
@@ -162,10 +136,10 @@ static bool insert_row(struct announcer *announcer)
              "INSERT INTO addresses (containerAddress, address, port, state, seen)"
              " VALUES ('%s', '%s', %u, 'up', NOW(6))"
              " ON DUPLICATE KEY UPDATE state = 'up', seen = NOW(6)",
-             announcer->address, announcer->address, announcer->port);
+             announcer->address.host, announcer->address.host, announcer->address.port);
     if (!run_statement(announcer, "announce this backend", statement))
         return false;
-    log_info("announced as %s port %u in the registry", announcer->address, announcer->port);
+    log_info("announced as %s port %u in the registry", announcer->address.host, announcer->address.port);
     announcer->inserted = true;
     return true;
 }
@@ -177,7 +151,7 @@ static bool renew_row(struct announcer *announcer, const char *state)
     snprintf(statement, sizeof(statement),
              "UPDATE addresses SET %s%s%sseen = NOW(6) WHERE address = '%s' AND port = %u",
              state != NULL ? "state = '" : "", state != NULL ? state : "", state != NULL ? "', " : "",
-             announcer->address, announcer->port);
+             announcer->address.host, announcer->address.port);
     if (!run_statement(announcer, "renew the row of this backend", statement))
         return false;
     if (mysql_affected_rows(announcer->connection) == 0 && !announcer->removed_by_operator) {
@@ -194,7 +168,7 @@ static bool remove_row(struct announcer *announcer)
     char statement[512];
 
     snprintf(statement, sizeof(statement), "DELETE FROM addresses WHERE address = '%s' AND port = %u",
-             announcer->address, announcer->port);
+             announcer->address.host, announcer->address.port);
     if (!run_statement(announcer, "remove the row of this backend", statement))
         return false;
     log_info("left the registry");

@@ -11,11 +11,13 @@
 
 #include <stdbool.h>
 
+#include "address.h"
+
 struct announcer;
 
 struct announce_options {
     const char *url;
-    const char *address;       /* ADDRESS:PORT, numeric; IPv6 in brackets */
+    struct address address;    /* what stands in the row */
     const char *password_file; /* NULL: no password */
     const char *ssl_ca;        /* NULL: no TLS */
 };

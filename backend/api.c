@@ -126,8 +126,8 @@ bool api_take_conditions(struct http_request *request, struct conditions *condit
 {
     const char *problem;
 
-    conditions->if_match = http_request_field(request, "if-match");
-    conditions->if_none_match = http_request_field(request, "if-none-match");
+    conditions->if_match = http_request_list_field(request, "if-match");
+    conditions->if_none_match = http_request_list_field(request, "if-none-match");
     conditions->if_modified_since = http_request_field(request, "if-modified-since");
     conditions->if_unmodified_since = http_request_field(request, "if-unmodified-since");
     conditions->if_range = http_request_field(request, "if-range");

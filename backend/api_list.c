@@ -138,22 +138,12 @@ static void render_json(const struct list_job *job, const struct list *list, str
     json_finish(gen, to);
 }
 
-/* One name a line; a line break inside a name is percent-encoded, since it would make two of one. */
 static void render_text(const struct list *list, struct buffer *to)
 {
-    size_t i, j;
+    size_t i;
 
-    for (i = 0; i < list->count; i++) {
-        const struct list_entry *entry = &list->entries[i];
-        for (j = 0; j < entry->name_len; j++) {
-            char byte = entry->name[j];
-            if (byte == '\n' || byte == '\r')
-                buffer_printf(to, "%%%02X", byte);
-            else
-                buffer_append(to, &byte, 1);
-        }
-        buffer_append_text(to, "\n");
-    }
+    for (i = 0; i < list->count; i++)
+        name_append_line((struct slice){list->entries[i].name, list->entries[i].name_len}, to);
 }
 
 static struct answer *run_list(struct job *base)

@@ -151,8 +151,7 @@ static void on_stored(struct store_put *put)
     json_text(upload->stored, "created");
     yajl_gen_bool(upload->stored, put->created);
     yajl_gen_map_close(upload->stored);
-    buffer_append_slice(&upload->stored_text, put->name);
-    buffer_append_text(&upload->stored_text, "\n");
+    name_append_line(put->name, &upload->stored_text);
 
     upload->next++;
     store_next(upload);

@@ -20,8 +20,6 @@ static void status_job_free(struct job *job)
 /* What the cluster says, parsed; NULL where it did not. */
 struct cluster_report {
     yajl_val status, quorum, df;
-    bool pool_known;
-    struct rados_pool_stat_t pool;
 };
 
 static int ask_monitors(struct cluster *cluster, const char *command, yajl_val *parsed)
@@ -41,7 +39,6 @@ static int ask_monitors(struct cluster *cluster, const char *command, yajl_val *
 
 static int take_report(struct api *api, struct cluster_report *report)
 {
-    rados_ioctx_t ioctx;
     int error;
 
     *report = (struct cluster_report){0};
@@ -50,13 +47,8 @@ static int take_report(struct api *api, struct cluster_report *report)
         error =
             ask_monitors(api->cluster, "{\"prefix\":\"quorum_status\",\"format\":\"json\"}", &report->quorum);
     if (error == 0)
-        error = ask_monitors(api->cluster, "{\"prefix\":\"df\",\"format\":\"json\"}", &report->df);
-    if (error == 0)
-        error = cluster_open_ioctx(api->cluster, &ioctx);
-    if (error == 0) {
-        error = rados_ioctx_pool_stat(ioctx, &report->pool);
-        rados_ioctx_destroy(ioctx);
-    }
+        error = ask_monitors(api->cluster, "{\"prefix\":\"df\",\"detail\":\"detail\",\"format\":\"json\"}",
+                             &report->df);
     return error;
 }
 
@@ -159,21 +151,30 @@ static void render_placement_groups(yajl_gen gen, yajl_val status)
     yajl_gen_map_close(gen);
 }
 
+/* What `ceph df detail` says of the pool; NULL while it does not know it yet. */
+static yajl_val find_pool(yajl_val df, const char *name)
+{
+    yajl_val pools = json_at(df, "pools");
+    size_t i;
+
+    for (i = 0; YAJL_IS_ARRAY(pools) && i < pools->u.array.len; i++)
+        if (strcmp(json_text_at(pools->u.array.values[i], "name", ""), name) == 0)
+            return pools->u.array.values[i];
+    return NULL;
+}
+
 static void render_pool(yajl_gen gen, const struct api *api, const struct cluster_report *report)
 {
     const char *name = cluster_pool(api->cluster);
-    yajl_val pools = json_at(report->df, "pools");
-    size_t i;
+    yajl_val pool = find_pool(report->df, name);
 
     open_member_map(gen, "pool");
     json_member_text(gen, "name", name);
-    json_member_number(gen, "objects", (int64_t)report->pool.num_objects);
-    json_member_number(gen, "bytes", (int64_t)report->pool.num_bytes);
-    json_member_number(gen, "reads", (int64_t)report->pool.num_rd);
-    json_member_number(gen, "writes", (int64_t)report->pool.num_wr);
-    for (i = 0; YAJL_IS_ARRAY(pools) && i < pools->u.array.len; i++)
-        if (strcmp(json_text_at(pools->u.array.values[i], "name", ""), name) == 0)
-            copy_number(gen, "available_bytes", pools->u.array.values[i], "stats.max_avail");
+    copy_number(gen, "objects", pool, "stats.objects");
+    copy_number(gen, "bytes", pool, "stats.stored");
+    copy_number(gen, "reads", pool, "stats.rd");
+    copy_number(gen, "writes", pool, "stats.wr");
+    copy_number(gen, "available_bytes", pool, "stats.max_avail");
     yajl_gen_map_close(gen);
 }
 

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <h2o.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -237,6 +236,32 @@ struct slice http_request_field(const struct http_request *request, const char *
     return i != -1 ? slice_of_iovec(headers->entries[i].value) : SLICE_ABSENT;
 }
 
+struct list_taking {
+    const char *name;
+    h2o_mem_pool_t *pool;
+    h2o_iovec_t list;
+};
+
+static void take_member(struct slice name, struct slice value, void *context)
+{
+    struct list_taking *taking = context;
+    h2o_iovec_t more = h2o_iovec_init(value.base, value.len);
+
+    if (!slice_is(name, taking->name))
+        return;
+    taking->list = taking->list.base == NULL
+                       ? more
+                       : h2o_concat(taking->pool, taking->list, h2o_iovec_init(H2O_STRLIT(", ")), more);
+}
+
+struct slice http_request_list_field(const struct http_request *request, const char *name)
+{
+    struct list_taking taking = {name, &request->req->pool, {NULL, 0}};
+
+    http_request_fields(request, name, take_member, &taking);
+    return slice_of_iovec(taking.list);
+}
+
 void http_request_fields(const struct http_request *request, const char *prefix,
                          void (*each)(struct slice name, struct slice value, void *context), void *context)
 {
@@ -299,7 +324,7 @@ const char *http_request_framing_problem(const struct http_request *request)
 
 bool http_request_wants_text(const struct http_request *request)
 {
-    return accept_prefers_text(http_request_field(request, "accept"));
+    return accept_prefers_text(http_request_list_field(request, "accept"));
 }
 
 struct executor *http_request_loop(const struct http_request *request)
@@ -554,40 +579,16 @@ static void on_accept(h2o_socket_t *listener, const char *error)
 
 /* ---- set-up ---- */
 
-/* "ADDRESS:PORT" or "[ADDRESS]:PORT", numeric. NULL after an error line. */
-static struct addrinfo *resolve(const char *listen)
+static int open_listener(const struct address *address, bool shared)
 {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-                             .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    const char *colon = strrchr(listen, ':');
-    char *host;
-    int error;
-
-    if (colon == NULL || colon == listen) {
-        log_error("cannot listen on \"%s\": it has to be ADDRESS:PORT", listen);
-        return NULL;
-    }
-    if (listen[0] == '[' && colon[-1] == ']')
-        host = xmemdup0(listen + 1, (size_t)(colon - listen) - 2);
-    else
-        host = xmemdup0(listen, (size_t)(colon - listen));
-    error = getaddrinfo(host, colon + 1, &hints, &found);
-    free(host);
-    if (error != 0)
-        log_error("cannot listen on \"%s\": %s; ADDRESS:PORT has to be numeric", listen, gai_strerror(error));
-    return error == 0 ? found : NULL;
-}
-
-static int open_listener(const struct addrinfo *address, bool shared)
-{
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
+    int fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
 
     if (fd == -1)
         return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
         (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) != 0) ||
-        bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
+        bind(fd, (const struct sockaddr *)&address->socket, address->socket_len) != 0 ||
+        listen(fd, LISTEN_BACKLOG) != 0) {
         int error = errno;
         close(fd);
         errno = error;
@@ -599,12 +600,10 @@ static int open_listener(const struct addrinfo *address, bool shared)
 /* One socket for each loop; the kernel spreads the connections. */
 static bool listen_for_all(struct http_server *server)
 {
-    struct addrinfo *address = resolve(server->options.listen);
+    const struct address *address = &server->options.listen;
     unsigned i;
     int trial;
 
-    if (address == NULL)
-        return false;
     /* SO_REUSEPORT would let a second backend share the port in silence, so first one without it. */
     trial = open_listener(address, false);
     if (trial != -1)
@@ -615,8 +614,7 @@ static bool listen_for_all(struct http_server *server)
             trial = -1;
     }
     if (trial == -1)
-        log_error("cannot listen on %s: %s", server->options.listen, strerror(errno));
-    freeaddrinfo(address);
+        log_error("cannot listen on %s: %s", address->text, strerror(errno));
     return trial != -1;
 }
 

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "address.h"
 #include "executor.h"
 #include "slice.h"
 
@@ -30,7 +31,7 @@ struct http_counters {
 };
 
 struct http_options {
-    const char *listen; /* ADDRESS:PORT, numeric; IPv6 in brackets */
+    struct address listen;
     unsigned loops;
     size_t body_size_max;
     const char *spool_dir; /* where larger bodies are kept in (unlinked, mapped) files while they arrive */
@@ -83,6 +84,8 @@ struct slice http_request_query(
 struct slice http_request_body(const struct http_request *request);
 /* The first field of that name (in lower case), absent when there is none. */
 struct slice http_request_field(const struct http_request *request, const char *name);
+/* Likewise, but a list that was sent in several fields is put together (RFC 9110, 5.3). */
+struct slice http_request_list_field(const struct http_request *request, const char *name);
 /* Calls `each` for every field whose name (in lower case) begins with prefix. */
 void http_request_fields(const struct http_request *request, const char *prefix,
                          void (*each)(struct slice name, struct slice value, void *context), void *context);

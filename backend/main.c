@@ -71,7 +71,6 @@ static bool start_server(struct backend *backend)
 {
     struct options *options = &backend->options;
     struct http_options http = {
-        .listen = options->listen,
         .loops = (unsigned)options->threads,
         .body_size_max = options->max_file_size + FORM_OVERHEAD_MAX,
         .spool_dir = options->spool_dir,
@@ -83,6 +82,7 @@ static bool start_server(struct backend *backend)
         .access_log = options->access_log,
     };
 
+    (void)address_parse(options->listen, &http.listen); /* options_parse has checked it */
     backend->server = http_server_new(&http, problem_http_error_body);
     return backend->server != NULL;
 }
@@ -91,13 +91,13 @@ static bool start_announcer(struct backend *backend)
 {
     struct announce_options announce = {
         .url = backend->options.announce,
-        .address = backend->options.announce_address,
         .password_file = backend->options.announce_password_file,
         .ssl_ca = backend->options.announce_ssl_ca,
     };
 
     if (announce.url == NULL)
         return true;
+    (void)address_parse(backend->options.announce_address, &announce.address);
     backend->announcer = announce_start(&announce);
     return backend->announcer != NULL;
 }

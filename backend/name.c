@@ -51,6 +51,19 @@ void percent_encode(struct slice bytes, bool keep_slash, struct buffer *to)
     }
 }
 
+void name_append_line(struct slice name, struct buffer *to)
+{
+    size_t i;
+
+    for (i = 0; i < name.len; i++) {
+        if (name.base[i] == '\n' || name.base[i] == '\r')
+            buffer_printf(to, "%%%02X", name.base[i]);
+        else
+            buffer_append(to, &name.base[i], 1);
+    }
+    buffer_append_text(to, "\n");
+}
+
 const char *name_problem(struct slice name)
 {
     if (name.len == 0)

@@ -26,6 +26,9 @@ bool percent_decode(struct slice encoded, enum percent_plus plus, struct buffer 
 /* Encodes every byte but RFC 3986's unreserved ones; "/" is kept where keep_slash says so. */
 void percent_encode(struct slice bytes, bool keep_slash, struct buffer *to);
 
+/* Appends the name as a line of text; a line break inside it is percent-encoded, since it would make two of one. */
+void name_append_line(struct slice name, struct buffer *to);
+
 /* NULL when the name can be used, else a sentence for the client that says why not. */
 const char *name_problem(struct slice name);
 

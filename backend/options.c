@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address.h"
 #include "log.h"
 
 #define KIB UINT64_C(1024)
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
 
-enum option_type { TYPE_TEXT, TYPE_NUMBER, TYPE_SIZE, TYPE_SWITCH, TYPE_LEVEL };
+enum option_type { TYPE_TEXT, TYPE_ADDRESS, TYPE_NUMBER, TYPE_SIZE, TYPE_SWITCH, TYPE_LEVEL };
 
 struct option_row {
     const char *name;
@@ -29,7 +30,7 @@ struct option_row {
 #define AT(field) offsetof(struct options, field)
 
 static const struct option_row rows[] = {
-    {"listen", TYPE_TEXT, AT(listen), "127.0.0.1:8080", 0, 0, "ADDRESS:PORT",
+    {"listen", TYPE_ADDRESS, AT(listen), "127.0.0.1:8080", 0, 0, "ADDRESS:PORT",
      "where to listen; an IPv6 address stands in brackets"},
     {"threads", TYPE_NUMBER, AT(threads), "0", 0, 256, "N", "event loops; 0 means one per core"},
     {"workers", TYPE_NUMBER, AT(workers), "4", 1, 64, "N", "threads for listings and statistics"},
@@ -57,7 +58,7 @@ static const struct option_row rows[] = {
 
     {"announce", TYPE_TEXT, AT(announce), NULL, 0, 0, "URL",
      "keep a row in the registry: mysql://USER@HOST[:PORT]/DATABASE or mysql://USER@unix:/PATH:/DATABASE"},
-    {"announce-address", TYPE_TEXT, AT(announce_address), NULL, 0, 0, "ADDRESS:PORT",
+    {"announce-address", TYPE_ADDRESS, AT(announce_address), NULL, 0, 0, "ADDRESS:PORT",
      "what to write there; without it what --listen says"},
     {"announce-password-file", TYPE_TEXT, AT(announce_password_file), NULL, 0, 0, "FILE",
      "its first line is the password for the registry"},
@@ -123,6 +124,7 @@ static bool set_value(struct options *options, const struct option_row *row, con
 {
     void *target = (char *)options + row->offset;
     uint64_t *number = target;
+    struct address address;
     char *end;
 
     switch (row->type) {
@@ -133,6 +135,13 @@ static bool set_value(struct options *options, const struct option_row *row, con
         }
         *(const char **)target = text;
         return true;
+    case TYPE_ADDRESS:
+        *(const char **)target = text;
+        if (address_parse(text, &address))
+            return true;
+        fprintf(stderr, "ceph-lb-backend: %s is \"%s\"; it takes %s, both numeric\n", where, text,
+                row->value);
+        return false;
     case TYPE_NUMBER:
         if (parse_number(text, &end, number) && *end == '\0' && *number >= row->least && *number <= row->most)
             return true;

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 struct options {
-    const char *listen;
-    uint64_t threads; /* 0: one per core */
+    const char *listen; /* what address_parse takes; announce_address, too */
+    uint64_t threads;   /* 0: one per core */
     uint64_t workers;
     uint64_t connections;
     uint64_t memory; /* bytes */

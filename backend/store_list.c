@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log.h"
+#include "name.h"
 #include "xalloc.h"
 
 #define WALK_BATCH    1000
@@ -68,7 +68,8 @@ static void consider(struct smallest *smallest, const struct list_options *optio
     struct slice shown = name;
     bool is_prefix = false;
 
-    if (!slice_begins_with(name, options->prefix))
+    /* Another program may use longer names than a file of ours can have. */
+    if (name_problem(name) != NULL || !slice_begins_with(name, options->prefix))
         return;
     if (options->delimiter.len != 0) {
         const char *rest = name.base + options->prefix.len;

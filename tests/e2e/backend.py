@@ -77,6 +77,8 @@ class Backend:
                 return False
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            return False  # It came just as the listening socket was closed.
 
     def close(self):
         if self.process is None:

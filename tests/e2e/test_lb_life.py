@@ -110,6 +110,7 @@ def test_clients_that_leave_while_waiting(lb, free_port):
         lb.start(url=f"mysql://lb@127.0.0.1:{between.listen[1]}/{lb.database}",
                  parameters="timeout=20s connections=1")
         assert lb.get().status == 200
+        wait_for(lambda: _established(lb.port) == 0, what="the first connection to be closed")
         before = lb.nginx.descriptors()
         between.stall()
         leaving = [_send(lb.port, f"GET /leaving/{n} HTTP/1.1\r\nHost: x\r\n\r\n") for n in range(50)]

@@ -127,7 +127,7 @@ static void test_every_option(void **state)
     assert_int_equal(options.drain_timeout, 10);
 
     assert_int_equal(RUN(&options, "--pool", "p", "--ceph-conf=/c", "--ceph-name", "client.x",
-                         "--op-timeout=11", "--announce", "mysql://u@h/d", "--announce-address=a:1",
+                         "--op-timeout=11", "--announce", "mysql://u@h/d", "--announce-address=10.0.0.1:1",
                          "--announce-password-file", "/pw", "--announce-ssl-ca=/ca", "--access-log", "on",
                          "--log-level=debug", "--pid-file", "/pid"),
                      OPTIONS_RUN);
@@ -136,7 +136,7 @@ static void test_every_option(void **state)
     assert_string_equal(options.ceph_name, "client.x");
     assert_int_equal(options.op_timeout, 11);
     assert_string_equal(options.announce, "mysql://u@h/d");
-    assert_string_equal(options.announce_address, "a:1");
+    assert_string_equal(options.announce_address, "10.0.0.1:1");
     assert_string_equal(options.announce_password_file, "/pw");
     assert_string_equal(options.announce_ssl_ca, "/ca");
     assert_true(options.access_log);
@@ -328,12 +328,24 @@ static void test_words(void **state)
         const char *option, *value;
         bool well;
     } rows[] = {
-        {"--access-log", "on", true},      {"--access-log", "off", true},   {"--access-log", "yes", false},
-        {"--access-log", "1", false},      {"--access-log", "ON", false},   {"--access-log", "", false},
-        {"--log-level", "error", true},    {"--log-level", "warn", true},   {"--log-level", "info", true},
-        {"--log-level", "debug", true},    {"--log-level", "trace", false}, {"--log-level", "warning", false},
-        {"--log-level", "0", false},       {"--log-level", "", false},      {"--pool", "", false},
+        {"--access-log", "on", true},
+        {"--access-log", "off", true},
+        {"--access-log", "yes", false},
+        {"--access-log", "1", false},
+        {"--access-log", "ON", false},
+        {"--access-log", "", false},
+        {"--log-level", "error", true},
+        {"--log-level", "warn", true},
+        {"--log-level", "info", true},
+        {"--log-level", "debug", true},
+        {"--log-level", "trace", false},
+        {"--log-level", "warning", false},
+        {"--log-level", "0", false},
+        {"--log-level", "", false},
+        {"--pool", "", false},
         {"--announce-address", "", false},
+        {"--announce-address", "a:1", false},
+        {"--listen", "127.0.0.1:65536", false},
     };
     size_t i;
 
