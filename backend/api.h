@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "collector.h"
 #include "condition.h"
 #include "http.h"
 #include "json.h"
@@ -22,6 +23,7 @@ struct api {
     struct cluster *cluster;
     struct store *store;
     struct workers *workers;
+    struct collector_counters collector;
     const char *backend_name;
     uint64_t file_size_max;
     int64_t started_ms; /* on clock_monotonic_ms */

@@ -146,7 +146,6 @@ void api_get(struct api *api, struct http_request *request, struct slice name)
     if (get->content_wanted && http_request_field(request, "range").base != NULL)
         get->range = range_parse(http_request_field(request, "range"));
 
-    get->reader =
-        store_reader_open(api->store, http_request_loop(request), name, get->range.first,
-                          get->content_wanted && get->range.kind != RANGE_SUFFIX, &reader_callbacks, get);
+    get->reader = store_reader_open(api->store, http_request_loop(request), name, &get->range,
+                                    get->content_wanted, &reader_callbacks, get);
 }

@@ -64,6 +64,13 @@ void api_metrics(struct api *api, struct http_request *request)
     single(&body, "rados_read_bytes_total", "counter", "Bytes of files read from RADOS.",
            atomic_load(&store->bytes_read));
 
+    single(&body, "collector_walks_total", "counter", "Looks for content that is of no use any more.",
+           atomic_load(&api->collector.walks));
+    single(&body, "collector_stripes_removed_total", "counter", "Stripes removed by them.",
+           atomic_load(&api->collector.stripes_removed));
+    single(&body, "collector_uploads_given_up_total", "counter", "Unfinished uploads given up by them.",
+           atomic_load(&api->collector.uploads_given_up));
+
     http_add_field_text(request, "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
     http_respond(request, 200, buffer_slice(&body));
     buffer_free(&body);

@@ -21,9 +21,10 @@ struct cluster {
     pthread_cond_t stop_requested;
     bool stopping; /* under mutex */
 
-    atomic_bool ready;
-    rados_t rados;         /* these three are written before `ready`, and never after */
-    rados_ioctx_t *ioctxs; /* one per loop */
+    atomic_int state;      /* enum cluster_state */
+    rados_t rados;         /* these are written before the state is CLUSTER_READY, and never after */
+    rados_ioctx_t *ioctxs; /* SPACE_COUNT for each loop */
+    struct layout layout;
     char fsid[FSID_SIZE];
 };
 
@@ -49,24 +50,63 @@ static int configure(rados_t rados, unsigned timeout_seconds)
     return error;
 }
 
+static int open_ioctx(struct cluster *cluster, enum cluster_space space, rados_ioctx_t *ioctx)
+{
+    static const char *const namespaces[SPACE_COUNT] = {
+        [SPACE_HEADS] = "", [SPACE_GC] = "gc", [SPACE_STRIPES] = "stripe"};
+    const char *pool = space == SPACE_STRIPES ? cluster->options.data_pool : cluster->options.pool;
+    int error = rados_ioctx_create(cluster->rados, pool, ioctx);
+
+    if (error < 0)
+        return error;
+    rados_ioctx_set_namespace(*ioctx, namespaces[space]);
+    /* A full pool must answer ENOSPC instead of holding the request back. */
+    rados_set_pool_full_try(*ioctx);
+    return 0;
+}
+
+static void close_ioctxs(struct cluster *cluster, unsigned count)
+{
+    while (count-- != 0)
+        rados_ioctx_destroy(cluster->ioctxs[count]);
+    free(cluster->ioctxs);
+    cluster->ioctxs = NULL;
+}
+
 static int open_ioctxs(struct cluster *cluster)
 {
-    unsigned i;
+    unsigned i, count = cluster->options.loops * SPACE_COUNT;
 
-    cluster->ioctxs = xcalloc(cluster->options.loops, sizeof(*cluster->ioctxs));
-    for (i = 0; i < cluster->options.loops; i++) {
-        int error = rados_ioctx_create(cluster->rados, cluster->options.pool, &cluster->ioctxs[i]);
+    cluster->ioctxs = xcalloc(count, sizeof(*cluster->ioctxs));
+    for (i = 0; i < count; i++) {
+        int error = open_ioctx(cluster, (enum cluster_space)(i % SPACE_COUNT), &cluster->ioctxs[i]);
         if (error < 0) {
-            while (i-- != 0)
-                rados_ioctx_destroy(cluster->ioctxs[i]);
-            free(cluster->ioctxs);
-            cluster->ioctxs = NULL;
+            close_ioctxs(cluster, i);
             return error;
         }
-        /* A full pool must answer ENOSPC instead of holding the request back. */
-        rados_set_pool_full_try(cluster->ioctxs[i]);
     }
     return 0;
+}
+
+/* Reads or writes the pool's layout. A layout that is not for us is final, and said here. */
+static int agree_on_layout(struct cluster *cluster)
+{
+    const char *refusal = NULL;
+    rados_ioctx_t ioctx;
+    int error = rados_ioctx_create(cluster->rados, cluster->options.pool, &ioctx);
+
+    if (error < 0)
+        return error;
+    rados_ioctx_set_namespace(ioctx, "layout");
+    rados_set_pool_full_try(ioctx);
+    layout_init(&cluster->layout, cluster->options.data_pool);
+    error = layout_agree(ioctx, &cluster->layout, &refusal);
+    rados_ioctx_destroy(ioctx);
+    if (refusal != NULL) {
+        log_error("pool %s has a layout that cannot be used: %s", cluster->options.pool, refusal);
+        atomic_store(&cluster->state, CLUSTER_REFUSED);
+    }
+    return error;
 }
 
 /* One attempt. On failure nothing is left open, and *what names the step that failed. */
@@ -94,14 +134,18 @@ static int connect_once(struct cluster *cluster, const char **what)
         error = rados_connect(cluster->rados);
     }
     if (error >= 0) {
-        *what = "pool";
-        error = open_ioctxs(cluster);
+        *what = "layout of the pool";
+        error = agree_on_layout(cluster);
     }
     if (error >= 0) {
+        *what = "cluster id";
         error = rados_cluster_fsid(cluster->rados, cluster->fsid, sizeof(cluster->fsid));
+    }
+    if (error >= 0) {
+        *what = "pool";
+        error = open_ioctxs(cluster);
         if (error >= 0)
             return 0;
-        *what = "cluster id";
     }
 
     rados_shutdown(cluster->rados);
@@ -136,10 +180,12 @@ static void *connect_until_done(void *argument)
         int error = connect_once(cluster, &what);
 
         if (error == 0) {
-            atomic_store(&cluster->ready, true);
+            atomic_store(&cluster->state, CLUSTER_READY);
             log_info("connected to Ceph cluster %s, pool %s", cluster->fsid, cluster->options.pool);
             return NULL;
         }
+        if (atomic_load(&cluster->state) == CLUSTER_REFUSED)
+            return NULL;
         if (error != error_last || clock_monotonic_ms() - reminded_ms >= REMIND_SECONDS * 1000) {
             log_warn("waiting for Ceph (as %s, pool %s): %s: %s; trying again every second",
                      cluster->options.client_name, cluster->options.pool, what, strerror(-error));
@@ -158,7 +204,7 @@ struct cluster *cluster_start(const struct cluster_options *options)
     cluster->options = *options;
     pthread_mutex_init(&cluster->mutex, NULL);
     pthread_cond_init(&cluster->stop_requested, NULL);
-    atomic_init(&cluster->ready, false);
+    atomic_init(&cluster->state, CLUSTER_CONNECTING);
     if (pthread_create(&cluster->thread, NULL, connect_until_done, cluster) != 0) {
         log_error("cannot start a thread: %s", strerror(errno));
         abort();
@@ -168,8 +214,6 @@ struct cluster *cluster_start(const struct cluster_options *options)
 
 void cluster_stop(struct cluster *cluster)
 {
-    unsigned i;
-
     pthread_mutex_lock(&cluster->mutex);
     cluster->stopping = true;
     pthread_cond_signal(&cluster->stop_requested);
@@ -177,19 +221,22 @@ void cluster_stop(struct cluster *cluster)
     pthread_join(cluster->thread, NULL);
 
     if (cluster_is_ready(cluster)) {
-        for (i = 0; i < cluster->options.loops; i++)
-            rados_ioctx_destroy(cluster->ioctxs[i]);
+        close_ioctxs(cluster, cluster->options.loops * SPACE_COUNT);
         rados_shutdown(cluster->rados);
-        free(cluster->ioctxs);
     }
     pthread_cond_destroy(&cluster->stop_requested);
     pthread_mutex_destroy(&cluster->mutex);
     free(cluster);
 }
 
-bool cluster_is_ready(const struct cluster *cluster)
+enum cluster_state cluster_state(const struct cluster *cluster)
 {
-    return atomic_load(&cluster->ready);
+    return (enum cluster_state)atomic_load(&cluster->state);
+}
+
+const struct layout *cluster_layout(const struct cluster *cluster)
+{
+    return &cluster->layout;
 }
 
 const char *cluster_pool(const struct cluster *cluster)
@@ -202,16 +249,16 @@ const char *cluster_fsid(const struct cluster *cluster)
     return cluster->fsid;
 }
 
-rados_ioctx_t cluster_ioctx(struct cluster *cluster, unsigned loop)
+rados_ioctx_t cluster_ioctx(struct cluster *cluster, unsigned loop, enum cluster_space space)
 {
-    return cluster->ioctxs[loop];
+    return cluster->ioctxs[loop * SPACE_COUNT + space];
 }
 
-int cluster_open_ioctx(struct cluster *cluster, rados_ioctx_t *ioctx)
+int cluster_open_ioctx(struct cluster *cluster, enum cluster_space space, rados_ioctx_t *ioctx)
 {
     if (!cluster_is_ready(cluster))
         return -ENOTCONN;
-    return rados_ioctx_create(cluster->rados, cluster->options.pool, ioctx);
+    return open_ioctx(cluster, space, ioctx);
 }
 
 int cluster_monitor_command(struct cluster *cluster, const char *command, struct buffer *answer)

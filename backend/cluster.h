@@ -12,13 +12,29 @@
 #include <stdbool.h>
 
 #include "buffer.h"
+#include "layout.h"
 
 struct cluster;
+
+/* Where an object lives: a pool and a namespace. */
+enum cluster_space {
+    SPACE_HEADS,   /* --pool, the default namespace: what `rados ls` shows */
+    SPACE_GC,      /* --pool, "gc" */
+    SPACE_STRIPES, /* --data-pool, "stripe" */
+    SPACE_COUNT,
+};
+
+enum cluster_state {
+    CLUSTER_CONNECTING,
+    CLUSTER_READY,   /* for good */
+    CLUSTER_REFUSED, /* the pool's layout is not for us; the log says why */
+};
 
 struct cluster_options {
     const char *conf_file;   /* NULL: librados' own search, CEPH_CONF included */
     const char *client_name; /* "client.NAME" */
     const char *pool;
+    const char *data_pool;
     unsigned op_timeout_seconds; /* after which any operation fails with ETIMEDOUT */
     unsigned loops;              /* event loops, each with an ioctx of its own */
 };
@@ -29,20 +45,29 @@ struct cluster *cluster_start(const struct cluster_options *options);
 /* Stops trying, disconnects, frees. No operation may be under way. */
 void cluster_stop(struct cluster *cluster);
 
-/* True once connected with the pool opened; it never becomes false again. Any thread. */
-bool cluster_is_ready(const struct cluster *cluster);
+/* Any thread. */
+enum cluster_state cluster_state(const struct cluster *cluster);
+
+/* True once connected with the pools opened; it never becomes false again. Any thread. */
+static inline bool cluster_is_ready(const struct cluster *cluster)
+{
+    return cluster_state(cluster) == CLUSTER_READY;
+}
 
 const char *cluster_pool(const struct cluster *cluster);
 
 /* The cluster's id as text; only when ready. */
 const char *cluster_fsid(const struct cluster *cluster);
 
+/* How files lie there; only when ready. */
+const struct layout *cluster_layout(const struct cluster *cluster);
+
 /* The ioctx of an event loop, used by that loop only; only when ready. */
-rados_ioctx_t cluster_ioctx(struct cluster *cluster, unsigned loop);
+rados_ioctx_t cluster_ioctx(struct cluster *cluster, unsigned loop, enum cluster_space space);
 
 /* A new ioctx for a thread that makes blocking calls, to be given to rados_ioctx_destroy. Negative errno when
  * Ceph is not connected yet. */
-int cluster_open_ioctx(struct cluster *cluster, rados_ioctx_t *ioctx);
+int cluster_open_ioctx(struct cluster *cluster, enum cluster_space space, rados_ioctx_t *ioctx);
 
 /* A monitor command; blocks up to the time-out. Appends the answer. 0 or a negative errno. */
 int cluster_monitor_command(struct cluster *cluster, const char *command, struct buffer *answer);

@@ -6,11 +6,12 @@
  *
  *     tag       random for every version of the file; 32 hexadecimal digits; the entity tag
  *     manifest  see manifest.h
- *     pending   present while an upload is under way that has published nothing yet
+ *     uid       the stripe set that holds the content; absent when the object's own data is the content
+ *     pending.UID   for each upload under way that may still publish the stripe set UID
  *
- * The data of the object is the file's content. An object without a tag, or whose size is not what its
+ * An object without a tag, or whose size is not what its
  * manifest says, was written by somebody else (`rados put`): it is served as a file all the same, with the
- * object's version as its entity tag. An empty object that has only `pending` is no file.
+ * object's version as its entity tag. An empty object without a tag that has a `pending` is no file.
  */
 
 #include <rados/librados.h>
@@ -18,18 +19,26 @@
 
 #include "manifest.h"
 
-#define HEAD_TAG_SIZE  33 /* with the NUL */
+#define HEAD_TAG_SIZE  33 /* with the NUL; of a uid, too */
 #define HEAD_ETAG_SIZE 64 /* with quotes and the NUL */
 
 #define HEAD_XATTR_TAG      "tag"
 #define HEAD_XATTR_MANIFEST "manifest"
-#define HEAD_XATTR_PENDING  "pending"
+#define HEAD_XATTR_UID      "uid"
+#define HEAD_XATTR_PENDING  "pending." /* a uid follows */
+
+#define HEAD_PENDING_SIZE (sizeof(HEAD_XATTR_PENDING) - 1 + HEAD_TAG_SIZE)
+#define HEAD_PENDING_MOST 32 /* uploads of one name that are known at a time */
 
 struct head {
     bool object_exists; /* there is a RADOS object of this name */
     bool exists;        /* and it is a file */
     uint64_t version;   /* RADOS' own of the object: grows with every change and removal */
     char etag[HEAD_ETAG_SIZE];
+    char uid[HEAD_TAG_SIZE]; /* "" when there is none */
+    uint64_t stripe_count;   /* of the stripe set uid */
+    unsigned pending_count;
+    char pending[HEAD_PENDING_MOST][HEAD_TAG_SIZE]; /* uids */
     struct manifest manifest; /* for foreign objects made up from size and time of the object */
     char *storage;            /* owned: what the manifest points into */
 };
@@ -52,10 +61,15 @@ void head_add_to_read(rados_read_op_t operation, struct head_reading *reading);
  */
 int head_take(struct head_reading *reading, int result, uint64_t version, struct head *head);
 
-/* Adds to a write operation the xattrs of a new version. */
-void head_add_to_write(rados_write_op_t operation, const char *tag, const struct manifest *manifest);
+/* Adds to a write operation the xattrs of a new version; `uid` is NULL when the object's own data is the content. */
+void head_add_to_write(rados_write_op_t operation, const char *tag, const char *uid,
+                       const struct manifest *manifest);
 
-/* Makes a new random tag, and an entity tag of a tag. */
+/* The name of the xattr by which the upload of a stripe set holds its right to publish it. */
+void head_pending_name(const char *uid, char name[HEAD_PENDING_SIZE]);
+bool head_has_pending(const struct head *head, const char *uid);
+
+/* Makes a new random tag (or uid), and an entity tag of a tag. */
 void head_new_tag(char tag[HEAD_TAG_SIZE]);
 void head_etag_of_tag(const char *tag, char etag[HEAD_ETAG_SIZE]);
 

@@ -73,7 +73,8 @@ static void launch(struct lane *lane, struct rados_call *call)
     rados_aio_create_completion2(call, on_complete, &call->completion);
     lane->in_flight++;
     atomic_fetch_add_explicit(lane->operations, 1, memory_order_relaxed);
-    result = call->launch(call, cluster_ioctx(lane->cluster, lane->home->index), call->completion);
+    result =
+        call->launch(call, cluster_ioctx(lane->cluster, lane->home->index, call->space), call->completion);
     if (result < 0)
         send_home(call, result);
 }

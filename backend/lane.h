@@ -40,6 +40,7 @@ struct lane {
 
 struct rados_call {
     /* Set by the caller, who owns the memory until `done`. */
+    enum cluster_space space; /* where the object lives; SPACE_HEADS is 0 */
     size_t memory;       /* what `launch` will copy; 0 for reads, whose buffers their owner accounts for */
     int64_t deadline_ms; /* on clock_monotonic_ms */
     /* Builds the operation and hands it to librados with `completion`; returns librados' result. On the loop.

@@ -10,6 +10,7 @@
 #include "announce.h"
 #include "api.h"
 #include "cluster.h"
+#include "collector.h"
 #include "http.h"
 #include "log.h"
 #include "options.h"
@@ -28,6 +29,7 @@ struct backend {
     struct options options;
     struct http_server *server;
     struct announcer *announcer; /* NULL without --announce */
+    struct collector *collector;
     struct api api;
 };
 
@@ -109,13 +111,20 @@ static void start_api(struct backend *backend)
         .conf_file = options->ceph_conf,
         .client_name = options->ceph_name,
         .pool = options->pool,
+        .data_pool = options->data_pool != NULL ? options->data_pool : options->pool,
         .op_timeout_seconds = (unsigned)options->op_timeout,
         .loops = (unsigned)options->threads,
     };
     struct store_options store = {
         .loops = (unsigned)options->threads,
         .op_timeout_seconds = (unsigned)options->op_timeout,
+        .upload_grace_seconds = (unsigned)options->upload_grace,
         .memory = (size_t)options->memory,
+    };
+    struct collector_options collector = {
+        .interval_seconds = (unsigned)options->collect_interval,
+        .upload_grace_seconds = (unsigned)options->upload_grace,
+        .download_grace_seconds = (unsigned)options->download_grace,
     };
     struct api *api = &backend->api;
 
@@ -123,6 +132,7 @@ static void start_api(struct backend *backend)
     api->cluster = cluster_start(&cluster);
     api->store = store_new(api->cluster, &store, http_server_loops(backend->server));
     api->workers = workers_start((unsigned)options->workers);
+    backend->collector = collector_start(api->cluster, &collector, &api->collector);
     api->backend_name = options->announce_address;
     api->file_size_max = options->max_file_size;
     api->started_ms = clock_monotonic_ms();
@@ -187,25 +197,27 @@ static bool drain(struct backend *backend, const sigset_t *signals)
     return quiet;
 }
 
-static void wait_for_end(struct backend *backend, const sigset_t *signals)
+/* Until a signal comes. False when the pool turned out not to be for us. */
+static bool wait_for_end(struct backend *backend, const sigset_t *signals)
 {
-    bool announced = backend->announcer == NULL;
+    enum cluster_state state = CLUSTER_CONNECTING;
 
-    for (;;) {
+    do {
         /* We are of no use to a load balancer before Ceph has been reached. */
-        if (!announced && cluster_is_ready(backend->api.cluster)) {
+        if (state == CLUSTER_CONNECTING && cluster_is_ready(backend->api.cluster) &&
+            backend->announcer != NULL)
             announce_up(backend->announcer);
-            announced = true;
-        }
-        if (wait_for_signal(signals, announced ? 3600 * 1000 : POLL_MS) != 0)
-            return;
-    }
+        state = cluster_state(backend->api.cluster);
+        if (state == CLUSTER_REFUSED)
+            return false;
+    } while (wait_for_signal(signals, state == CLUSTER_CONNECTING ? POLL_MS : 3600 * 1000) == 0);
+    return true;
 }
 
 static int run(struct backend *backend)
 {
     sigset_t signals;
-    bool drained;
+    bool drained, refused;
 
     /* Blocked before any thread starts, so that only sigtimedwait gets them. */
     sigemptyset(&signals);
@@ -221,7 +233,7 @@ static int run(struct backend *backend)
         return 1;
     start_api(backend);
 
-    wait_for_end(backend, &signals);
+    refused = !wait_for_end(backend, &signals);
     log_info("draining: waiting for requests under way");
     drained = drain(backend, &signals);
     if (backend->announcer != NULL)
@@ -232,12 +244,13 @@ static int run(struct backend *backend)
         /* Operations are under way whose memory nobody may touch; the kernel takes all of it at once. */
         _exit(1);
 
+    collector_stop(backend->collector);
     workers_stop(backend->api.workers);
     http_server_stop(backend->server);
     cluster_stop(backend->api.cluster);
     store_free(backend->api.store);
     log_info("ended");
-    return 0;
+    return refused ? 1 : 0;
 }
 
 int main(int argc, char **argv)

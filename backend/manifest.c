@@ -1,5 +1,6 @@
 #include "manifest.h"
 
+#include "little_endian.h"
 #include "xalloc.h"
 
 enum {
@@ -7,40 +8,23 @@ enum {
     FIELD_MODIFIED = 2,
     FIELD_MEDIA_TYPE = 3,
     FIELD_METADATA = 4,
+    FIELD_STRIPE_SIZE = 5,
     FIELD_OPTIONAL_FROM = 128
 };
 
 static const char version_1[2] = {'M', 1};
 
-static void append_little_endian(struct buffer *to, uint64_t number, size_t bytes)
-{
-    size_t i;
-    for (i = 0; i < bytes; i++) {
-        unsigned char byte = (unsigned char)(number >> (8 * i));
-        buffer_append(to, &byte, 1);
-    }
-}
-
-static uint64_t read_little_endian(const char *from, size_t bytes)
-{
-    uint64_t number = 0;
-    size_t i;
-    for (i = 0; i < bytes; i++)
-        number |= (uint64_t)(unsigned char)from[i] << (8 * i);
-    return number;
-}
-
 static void append_header(struct buffer *to, int id, size_t length)
 {
     char byte = (char)id;
     buffer_append(to, &byte, 1);
-    append_little_endian(to, length, 4);
+    little_endian_append(to, length, 4);
 }
 
 static void append_number(struct buffer *to, int id, uint64_t number)
 {
     append_header(to, id, 8);
-    append_little_endian(to, number, 8);
+    little_endian_append(to, number, 8);
 }
 
 void manifest_encode(const struct manifest *manifest, struct buffer *to)
@@ -50,6 +34,8 @@ void manifest_encode(const struct manifest *manifest, struct buffer *to)
     buffer_append(to, version_1, sizeof(version_1));
     append_number(to, FIELD_SIZE, manifest->size);
     append_number(to, FIELD_MODIFIED, (uint64_t)manifest->modified_ns);
+    if (manifest->stripe_size != 0)
+        append_number(to, FIELD_STRIPE_SIZE, manifest->stripe_size);
     if (manifest->media_type.base != NULL) {
         append_header(to, FIELD_MEDIA_TYPE, manifest->media_type.len);
         buffer_append_slice(to, manifest->media_type);
@@ -80,6 +66,7 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
 {
     bool size_seen = false, modified_seen = false;
 
+    manifest->stripe_size = 0;
     manifest->media_type = SLICE_ABSENT;
     manifest->metadata_count = 0;
     if (bytes.len < sizeof(version_1) || memcmp(bytes.base, version_1, sizeof(version_1)) != 0)
@@ -94,7 +81,7 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
         if (bytes.len < 5)
             return false;
         id = (unsigned char)bytes.base[0];
-        value = (struct slice){bytes.base + 5, (size_t)read_little_endian(bytes.base + 1, 4)};
+        value = (struct slice){bytes.base + 5, (size_t)little_endian_read(bytes.base + 1, 4)};
         if (value.len > bytes.len - 5)
             return false;
         bytes.base += 5 + value.len;
@@ -104,14 +91,21 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
         case FIELD_SIZE:
             if (size_seen || value.len != 8)
                 return false;
-            manifest->size = read_little_endian(value.base, 8);
+            manifest->size = little_endian_read(value.base, 8);
             size_seen = true;
             break;
         case FIELD_MODIFIED:
             if (modified_seen || value.len != 8)
                 return false;
-            manifest->modified_ns = (int64_t)read_little_endian(value.base, 8);
+            manifest->modified_ns = (int64_t)little_endian_read(value.base, 8);
             modified_seen = true;
+            break;
+        case FIELD_STRIPE_SIZE:
+            if (manifest->stripe_size != 0 || value.len != 8)
+                return false;
+            manifest->stripe_size = little_endian_read(value.base, 8);
+            if (manifest->stripe_size == 0)
+                return false;
             break;
         case FIELD_MEDIA_TYPE:
             if (manifest->media_type.base != NULL)
@@ -150,6 +144,7 @@ void manifest_copy(const struct manifest *from, struct manifest *to, char **stor
 
     to->size = from->size;
     to->modified_ns = from->modified_ns;
+    to->stripe_size = from->stripe_size;
     to->media_type = copy_slice(from->media_type, &place);
     to->metadata_count = from->metadata_count;
     for (i = 0; i < from->metadata_count; i++) {

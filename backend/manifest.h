@@ -15,6 +15,7 @@
  *     2   time of the last change in nanoseconds since 1970 UTC, 8 bytes little-endian, signed; exactly once
  *     3   media type; at most once
  *     4   one metadata field: name in lower case without "x-meta-", NUL, value; any number of times
+ *     5   size of a stripe in bytes, 8 bytes little-endian, not 0; present when the content lies in stripes
  *
  * A reader skips ids from 128 up that it does not know, and refuses unknown ones below: they change the
  * meaning.
@@ -37,10 +38,19 @@ struct metadata_field {
 struct manifest {
     uint64_t size;
     int64_t modified_ns;
+    uint64_t stripe_size;    /* 0: the content lies in the head itself */
     struct slice media_type; /* absent when none is known */
     size_t metadata_count;
     struct metadata_field metadata[METADATA_FIELDS_MAX];
 };
+
+/* How many stripes the content has; 0 when it lies in the head itself. */
+static inline uint64_t manifest_stripe_count(const struct manifest *manifest)
+{
+    if (manifest->stripe_size == 0)
+        return 0;
+    return manifest->size / manifest->stripe_size + (manifest->size % manifest->stripe_size != 0);
+}
 
 /* Appends the encoded form. */
 void manifest_encode(const struct manifest *manifest, struct buffer *to);

@@ -20,9 +20,11 @@ struct options {
     uint64_t request_timeout, send_timeout, drain_timeout; /* seconds */
 
     const char *pool;
+    const char *data_pool; /* NULL: as `pool` */
     const char *ceph_conf; /* NULL: librados' own search */
     const char *ceph_name;
-    uint64_t op_timeout; /* seconds */
+    uint64_t op_timeout;                                     /* seconds */
+    uint64_t upload_grace, download_grace, collect_interval; /* seconds */
 
     const char *announce;                                 /* a URL; NULL: do not */
     const char *announce_address;                         /* NULL: as `listen` */

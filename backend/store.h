@@ -15,8 +15,10 @@
 
 #include "condition.h"
 #include "executor.h"
+#include "gc.h"
 #include "head.h"
 #include "lane.h"
+#include "range.h"
 
 /* Every way in which a call can end. */
 enum store_result {
@@ -40,7 +42,8 @@ struct store_counters {
 struct store_options {
     unsigned loops;
     unsigned op_timeout_seconds;
-    size_t memory; /* for data under way, all loops together */
+    unsigned upload_grace_seconds; /* after which an upload that has not been published may be given up */
+    size_t memory;                 /* for data under way, all loops together */
 };
 
 struct store {
@@ -55,7 +58,52 @@ struct store *store_new(struct cluster *cluster, const struct store_options *opt
                         struct executor *const *homes);
 void store_free(struct store *store);
 
+/* ---- steps that several calls are made of ---- */
+
+/* Reads the head of a file. */
+struct store_head_read {
+    struct store *store;
+    struct executor *home;
+    const char *object;                         /* the caller's */
+    int64_t deadline_ms;                        /* on clock_monotonic_ms */
+    void (*done)(struct store_head_read *read); /* on the loop; not from within store_head_read_begin */
+
+    int error;        /* 0, also when there is no such file, or a negative errno */
+    struct head head; /* the caller frees it after use, and before the next reading */
+
+    struct rados_call call;
+    struct head_reading reading;
+    rados_read_op_t operation;
+};
+
+void store_head_read_begin(struct store_head_read *read);
+
+/* Writes an entry of the gc log. */
+struct store_note {
+    struct store *store;
+    struct executor *home;
+    const char *uid;       /* the caller's */
+    struct gc_entry entry; /* `noted_ns` is filled in here */
+    int64_t deadline_ms;
+    void (*done)(struct store_note *note); /* on the loop; not from within store_note_begin */
+
+    int error; /* 0 or a negative errno */
+
+    struct rados_call call;
+};
+
+void store_note_begin(struct store_note *note);
+
 /* ---- putting ---- */
+
+#define STORE_OBJECT_SIZE     1025
+#define STORE_STRIPES_AT_ONCE 4 /* of one upload */
+
+struct store_put_stripe {
+    struct rados_call call;
+    struct store_put *put;
+    uint64_t number;
+};
 
 struct store_put {
     /* Set by the caller. All of it must live until `done`. */
@@ -63,7 +111,7 @@ struct store_put {
     struct executor *home;
     struct slice name; /* checked with name_problem */
     struct slice content;
-    struct manifest *manifest; /* size and time are filled in here */
+    struct manifest *manifest; /* size, time and stripe size are filled in here */
     struct conditions conditions;
     void (*done)(struct store_put *put); /* on the loop, exactly once; not from within store_put_begin */
 
@@ -73,13 +121,20 @@ struct store_put {
     char etag[HEAD_ETAG_SIZE];
 
     /* The store's own. */
-    struct rados_call call;
-    char object[1025];
+    char object[STORE_OBJECT_SIZE];
     char tag[HEAD_TAG_SIZE];
-    struct head head;
-    struct head_reading reading;
-    rados_read_op_t read_operation;
+    char uid[HEAD_TAG_SIZE]; /* "": the content goes into the head */
+    struct store_head_read read;
+    struct store_note note;
+    struct rados_call call;
     unsigned attempts;
+
+    struct store_put_stripe stripes[STORE_STRIPES_AT_ONCE];
+    uint64_t stripe_next, stripe_count;
+    unsigned stripes_under_way;
+    bool stripes_written;
+    int stripe_error;
+    int64_t noted_ms; /* when the upload was noted, on clock_monotonic_ms */
 };
 
 void store_put_begin(struct store_put *put);
@@ -95,11 +150,10 @@ struct store_delete {
 
     enum store_result result;
 
+    char object[STORE_OBJECT_SIZE];
+    struct store_head_read read;
+    struct store_note note;
     struct rados_call call;
-    char object[1025];
-    struct head head;
-    struct head_reading reading;
-    rados_read_op_t read_operation;
     unsigned attempts;
 };
 
@@ -120,12 +174,14 @@ struct store_reader_callbacks {
 };
 
 /*
- * Reads the head, and with it, in the same operation, the content from first_guess on (up to some 100 KiB),
- * so that a small file is one round trip. Callbacks come on the loop, never from within a call to the reader,
- * and none after store_reader_close.
+ * Reads the head, and with it, in the same operation, the first piece of the content in `range`, so that a small file is
+ * one round trip. A file that lies in its head and has at most a stripe is read to the end of the range before `opened`
+ * is called, so nobody can replace it under way; what has stripes keeps them for a while after it was replaced.
+ *
+ * Callbacks come on the loop, never from within a call to the reader, and none after store_reader_close.
  */
 struct store_reader *store_reader_open(struct store *store, struct executor *home, struct slice name,
-                                       uint64_t first_guess, bool want_content,
+                                       const struct range *range, bool want_content,
                                        const struct store_reader_callbacks *callbacks, void *context);
 
 /* Delivers `length` bytes from `offset`, by one call of `data` for each store_reader_next. length is not 0.

@@ -196,7 +196,7 @@ enum store_result store_list(struct store *store, const struct list_options *opt
     int error;
 
     *list = (struct list){0};
-    error = cluster_open_ioctx(store->cluster, &ioctx);
+    error = cluster_open_ioctx(store->cluster, SPACE_HEADS, &ioctx);
     if (error < 0)
         return store_result_of_errno(store, error, "cannot list pool", cluster_pool(store->cluster));
 

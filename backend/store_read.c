@@ -1,10 +1,13 @@
 /*
- * Reading a file as a stream. The opening operation brings the head and a first piece of the content
- * together. After that one piece is under way while the one before it is with the consumer: two buffers, from
- * the loop's share of the memory budget, smaller when that is short.
+ * Reading a file as a stream, in steps:
  *
- * Each further piece is read under assert_version: a file that is replaced while it is being read ends in
- * STORE_CHANGED, never in a mixture of two versions.
+ *     open     one operation brings the head and a first piece of the content.
+ *     fill     when the content lies in the head, the rest of the range is read too, up to a stripe, under
+ *              assert_version; if the file is replaced between the two, the head is read again. So what is delivered
+ *              is one version, whole, and its delivery cannot fail.
+ *     window   of a striped file, and of a larger foreign object, some pieces are under way ahead of the consumer, as
+ *              many as the loop's share of the memory budget allows. Stripes never change. A foreign object is read under
+ *              assert_version, and ends in STORE_CHANGED, never in a mixture, when it is replaced.
  */
 #include "store.h"
 
@@ -17,12 +20,22 @@
 #define FIRST_PIECE_SIZE (128 * 1024)
 #define PIECE_SIZE_MOST  (1024 * 1024)
 #define PIECE_SIZE_LEAST (64 * 1024)
-#define PIECES           2
+#define PIECES_MOST      8 /* of one reader, with the one that the consumer has */
+#define OPENINGS_MOST    16
+
+enum piece_state { PIECE_FREE, PIECE_UNDER_WAY, PIECE_READY, PIECE_WITH_CONSUMER };
 
 struct piece {
-    char *bytes; /* NULL while unused; its capacity is accounted for in the lane's memory budget */
+    struct rados_call call; /* first */
+    struct store_reader *reader;
+    enum piece_state state;
+    char *bytes; /* its capacity is accounted for in the lane's memory budget */
     size_t capacity;
-    size_t len; /* what the read brought */
+    uint64_t offset; /* in the file */
+    size_t wanted, len;
+    rados_read_op_t operation;
+    size_t brought;
+    int read_result, error;
 };
 
 struct store_reader {
@@ -30,129 +43,256 @@ struct store_reader {
     struct lane *lane;
     struct store_reader_callbacks callbacks;
     void *context;
-    bool closed; /* the consumer has left; freed when the call under way is home */
+    struct range range;
+    bool content_wanted;
+    bool closed; /* the consumer has left; freed when the last call under way is home */
 
-    struct rados_call call;
-    bool calling;
-    rados_read_op_t operation;
     struct head_reading reading;
     struct head head;
-    uint64_t call_offset;
-    size_t call_length, call_brought;
-    int call_read_result;
+    unsigned openings;
 
-    /* What is still to be read, and what to be delivered. */
-    uint64_t offset, unread, undelivered;
-    uint64_t first_offset; /* where the piece of the opening operation begins */
-    struct piece *with_consumer, *ready, *being_read;
-    struct piece pieces[PIECES];
-    bool wanted;               /* the consumer waits for data */
-    bool in_callback;          /* so a call from the consumer must not lead to another callback */
-    enum store_result failure; /* what to say when `ready` is used up; STORE_OK for none */
+    /*
+     * A ring in the order of the file: `first` is the next to be delivered (or with the consumer), `count` are in use.
+     * The opening's piece is the first of it.
+     */
+    struct piece pieces[PIECES_MOST];
+    unsigned first, count, under_way;
+
+    uint64_t offset;              /* of what is to be read next */
+    uint64_t unread, undelivered; /* bytes */
+    bool wanted;                  /* the consumer waits for data */
+    bool in_callback;             /* so a call from the consumer must not lead to another callback */
     struct task delivery;
     bool delivery_queued;
 
-    char object[1025];
+    char object[STORE_OBJECT_SIZE];
 };
 
-static struct store_reader *reader_of_call(struct rados_call *call)
+/* ---- pieces ---- */
+
+static struct piece *piece_at(struct store_reader *reader, unsigned place)
 {
-    return (struct store_reader *)((char *)call - offsetof(struct store_reader, call));
+    return &reader->pieces[(reader->first + place) % PIECES_MOST];
 }
 
-static void piece_alloc(struct store_reader *reader, struct piece *piece, size_t wanted)
+/* Takes the next place of the ring, with room for `wanted` bytes or less; the caller has checked that there is one. */
+static struct piece *piece_take(struct store_reader *reader, size_t wanted, size_t least)
 {
-    piece->capacity = memory_budget_take_some(&reader->lane->memory, wanted, PIECE_SIZE_LEAST);
+    struct piece *piece = piece_at(reader, reader->count++);
+
+    piece->reader = reader;
+    piece->capacity = memory_budget_take_some(&reader->lane->memory, wanted, least);
     piece->bytes = xmalloc(piece->capacity);
     piece->len = 0;
+    piece->error = 0;
+    piece->operation = NULL;
+    return piece;
 }
 
-static void piece_free(struct store_reader *reader, struct piece *piece)
+static void piece_free(struct piece *piece)
 {
-    if (piece == NULL || piece->bytes == NULL)
-        return;
+    struct lane *lane = piece->reader->lane;
+
     free(piece->bytes);
     piece->bytes = NULL;
-    memory_budget_return(&reader->lane->memory, piece->capacity);
-    lane_memory_returned(reader->lane);
+    piece->state = PIECE_FREE;
+    memory_budget_return(&lane->memory, piece->capacity);
+    lane_memory_returned(lane);
 }
 
-static void reader_free(struct store_reader *reader)
+static void pieces_free(struct store_reader *reader)
 {
-    size_t i;
-
-    for (i = 0; i < PIECES; i++)
-        piece_free(reader, &reader->pieces[i]);
-    head_free(&reader->head);
-    free(reader);
+    while (reader->count != 0) {
+        piece_free(piece_at(reader, 0));
+        reader->first = (reader->first + 1) % PIECES_MOST;
+        reader->count--;
+    }
 }
 
-/* True when the consumer has left; the reader is freed with it, unless something under way will come back to
- * it. */
+/* True when the consumer has left; the reader is freed with it, unless something under way will come back to it. */
 static bool free_if_closed(struct store_reader *reader)
 {
     if (!reader->closed)
         return false;
-    if (!reader->calling && !reader->delivery_queued && !reader->in_callback)
-        reader_free(reader);
+    if (reader->under_way == 0 && !reader->delivery_queued && !reader->in_callback) {
+        pieces_free(reader);
+        head_free(&reader->head);
+        free(reader);
+    }
     return true;
 }
 
-static void read_operation_end(struct store_reader *reader)
+static void piece_call(struct piece *piece, enum cluster_space space,
+                       int (*launch)(struct rados_call *call, rados_ioctx_t ioctx,
+                                     rados_completion_t completion),
+                       void (*done)(struct rados_call *call))
 {
-    if (reader->operation != NULL)
-        rados_release_read_op(reader->operation);
-    reader->operation = NULL;
-    reader->calling = false;
+    struct store_reader *reader = piece->reader;
+
+    piece->state = PIECE_UNDER_WAY;
+    piece->brought = 0;
+    piece->read_result = 0;
+    reader->under_way++;
+    piece->call.space = space;
+    piece->call.memory = 0;
+    piece->call.deadline_ms = store_deadline_ms(reader->store);
+    piece->call.launch = launch;
+    piece->call.done = done;
+    lane_call(reader->lane, &piece->call);
 }
 
-static int launch_open(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
+static void piece_come_home(struct piece *piece)
 {
-    struct store_reader *reader = reader_of_call(call);
-
-    reader->operation = rados_create_read_op();
-    head_add_to_read(reader->operation, &reader->reading);
-    if (reader->being_read != NULL)
-        rados_read_op_read(reader->operation, reader->call_offset, reader->call_length,
-                           reader->being_read->bytes, &reader->call_brought, &reader->call_read_result);
-    return rados_aio_read_op_operate(reader->operation, ioctx, completion, reader->object,
-                                     LIBRADOS_OPERATION_NOFLAG);
+    if (piece->operation != NULL)
+        rados_release_read_op(piece->operation);
+    piece->operation = NULL;
+    piece->state = PIECE_READY;
+    piece->reader->under_way--;
+    piece->error = piece->call.result < 0 ? piece->call.result : piece->read_result;
 }
 
 static void deliver(struct store_reader *reader);
 
-static void on_opened(struct rados_call *call)
+/* ---- opening ---- */
+
+static int launch_open(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
 {
-    struct store_reader *reader = reader_of_call(call);
-    enum store_result result = STORE_OK;
-    int error;
+    struct piece *piece = (struct piece *)call;
+    struct store_reader *reader = piece->reader;
 
-    read_operation_end(reader);
-    error = head_take(&reader->reading, call->result, call->version, &reader->head);
-    if (free_if_closed(reader))
-        return;
+    piece->operation = rados_create_read_op();
+    head_add_to_read(piece->operation, &reader->reading);
+    if (piece->wanted != 0)
+        rados_read_op_read(piece->operation, piece->offset, piece->wanted, piece->bytes, &piece->brought,
+                           &piece->read_result);
+    return rados_aio_read_op_operate(piece->operation, ioctx, completion, reader->object,
+                                     LIBRADOS_OPERATION_NOFLAG);
+}
 
-    if (error < 0)
-        result = store_result_of_errno(reader->store, error, "cannot read", reader->object);
-    else if (!reader->head.exists)
-        result = STORE_NOT_FOUND;
-    if (result == STORE_OK && reader->being_read != NULL && reader->call_read_result >= 0) {
-        reader->being_read->len = reader->call_brought;
-        reader->ready = reader->being_read;
-        reader->first_offset = reader->call_offset;
-    }
-    if (reader->ready == NULL)
-        piece_free(reader, reader->being_read);
-    reader->being_read = NULL;
-
+static void opened(struct store_reader *reader, enum store_result result)
+{
     reader->in_callback = true;
     reader->callbacks.opened(reader->context, result, &reader->head);
     reader->in_callback = false;
     deliver(reader);
 }
 
+static void open_head(struct store_reader *reader);
+
+static int launch_fill(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
+{
+    struct piece *piece = (struct piece *)call;
+
+    piece->operation = rados_create_read_op();
+    rados_read_op_assert_version(piece->operation, piece->reader->head.version);
+    rados_read_op_read(piece->operation, piece->offset + piece->len, piece->wanted - piece->len,
+                       piece->bytes + piece->len, &piece->brought, &piece->read_result);
+    return rados_aio_read_op_operate(piece->operation, ioctx, completion, piece->reader->object,
+                                     LIBRADOS_OPERATION_NOFLAG);
+}
+
+static bool is_another_version(int error)
+{
+    /* The first two are how assert_version says it. */
+    return error == -ERANGE || error == -EOVERFLOW || error == -ENOENT;
+}
+
+static enum store_result result_of(struct store_reader *reader, int error)
+{
+    if (is_another_version(error))
+        return STORE_CHANGED;
+    return store_result_of_errno(reader->store, error, "cannot read", reader->object);
+}
+
+static void on_filled(struct rados_call *call)
+{
+    struct piece *piece = (struct piece *)call;
+    struct store_reader *reader = piece->reader;
+
+    piece_come_home(piece);
+    if (free_if_closed(reader))
+        return;
+    if (is_another_version(piece->error) && reader->openings < OPENINGS_MOST) {
+        pieces_free(reader);
+        head_free(&reader->head);
+        open_head(reader);
+        return;
+    }
+    piece->len += piece->brought;
+    if (piece->error == 0 && piece->len != piece->wanted)
+        piece->error = -EIO;
+    opened(reader, piece->error < 0 ? result_of(reader, piece->error) : STORE_OK);
+}
+
+/* Whether the whole range of the content is to be read before it is opened. */
+static bool is_to_be_filled(struct store_reader *reader, struct piece *piece)
+{
+    uint64_t offset, length, stripe_size = cluster_layout(reader->store->cluster)->stripe_size;
+
+    if (!reader->content_wanted || reader->head.manifest.stripe_size != 0 ||
+        reader->head.manifest.size > stripe_size ||
+        !range_resolve(&reader->range, reader->head.manifest.size, &offset, &length) || length == 0)
+        return false;
+    if (offset != piece->offset)
+        piece->len = 0;
+    piece->offset = offset;
+    piece->wanted = (size_t)length;
+    if (piece->len > piece->wanted)
+        piece->len = piece->wanted;
+    return piece->len != piece->wanted;
+}
+
+static void fill(struct store_reader *reader, struct piece *piece)
+{
+    size_t more = piece->wanted > piece->capacity ? piece->wanted - piece->capacity : 0;
+
+    if (more != 0) {
+        piece->capacity += memory_budget_take_some(&reader->lane->memory, more, more);
+        piece->bytes = xrealloc(piece->bytes, piece->capacity);
+    }
+    piece_call(piece, SPACE_HEADS, launch_fill, on_filled);
+}
+
+static void on_opened(struct rados_call *call)
+{
+    struct piece *piece = (struct piece *)call;
+    struct store_reader *reader = piece->reader;
+    int error;
+
+    piece_come_home(piece);
+    error = head_take(&reader->reading, call->result, call->version, &reader->head);
+    if (free_if_closed(reader))
+        return;
+    if (error < 0) {
+        opened(reader, store_result_of_errno(reader->store, error, "cannot read", reader->object));
+        return;
+    }
+    if (!reader->head.exists) {
+        opened(reader, STORE_NOT_FOUND);
+        return;
+    }
+    piece->error = 0;
+    piece->len = reader->head.manifest.stripe_size == 0 ? piece->brought : 0;
+    if (is_to_be_filled(reader, piece))
+        fill(reader, piece);
+    else
+        opened(reader, STORE_OK);
+}
+
+static void open_head(struct store_reader *reader)
+{
+    bool guessable = reader->content_wanted && reader->range.kind != RANGE_SUFFIX;
+    struct piece *piece =
+        piece_take(reader, guessable ? FIRST_PIECE_SIZE : 0, guessable ? PIECE_SIZE_LEAST : 0);
+
+    reader->openings++;
+    piece->offset = guessable ? reader->range.first : 0;
+    piece->wanted = piece->capacity;
+    piece_call(piece, SPACE_HEADS, launch_open, on_opened);
+}
+
 struct store_reader *store_reader_open(struct store *store, struct executor *home, struct slice name,
-                                       uint64_t first_guess, bool want_content,
+                                       const struct range *range, bool want_content,
                                        const struct store_reader_callbacks *callbacks, void *context)
 {
     struct store_reader *reader = xcalloc(1, sizeof(*reader));
@@ -161,120 +301,105 @@ struct store_reader *store_reader_open(struct store *store, struct executor *hom
     reader->lane = &store->lanes[home->index];
     reader->callbacks = *callbacks;
     reader->context = context;
+    reader->range = *range;
+    reader->content_wanted = want_content;
     memcpy(reader->object, name.base, name.len);
-
-    if (want_content) {
-        reader->being_read = &reader->pieces[0];
-        piece_alloc(reader, reader->being_read, FIRST_PIECE_SIZE);
-        reader->call_offset = first_guess;
-        reader->call_length = reader->being_read->capacity;
-    }
-    reader->calling = true;
-    reader->call.deadline_ms = store_deadline_ms(store);
-    reader->call.launch = launch_open;
-    reader->call.done = on_opened;
-    lane_call(reader->lane, &reader->call);
+    open_head(reader);
     return reader;
 }
 
+/* ---- the window ---- */
+
 static int launch_piece(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
 {
-    struct store_reader *reader = reader_of_call(call);
+    struct piece *piece = (struct piece *)call;
+    struct store_reader *reader = piece->reader;
+    uint64_t stripe_size = reader->head.manifest.stripe_size, offset = piece->offset;
+    char stripe[STRIPE_OBJECT_SIZE];
+    const char *object = reader->object;
 
-    reader->operation = rados_create_read_op();
-    rados_read_op_assert_version(reader->operation, reader->head.version);
-    rados_read_op_read(reader->operation, reader->call_offset, reader->call_length, reader->being_read->bytes,
-                       &reader->call_brought, &reader->call_read_result);
-    return rados_aio_read_op_operate(reader->operation, ioctx, completion, reader->object,
-                                     LIBRADOS_OPERATION_NOFLAG);
-}
-
-static void on_piece(struct rados_call *call);
-
-/* Begins to read the next piece if there is one, and a place for it. */
-static void read_ahead(struct store_reader *reader)
-{
-    struct piece *piece;
-    size_t wanted;
-
-    if (reader->calling || reader->unread == 0 || reader->ready != NULL || reader->failure != STORE_OK)
-        return;
-    piece = reader->with_consumer == &reader->pieces[0] ? &reader->pieces[1] : &reader->pieces[0];
-    wanted = reader->unread < PIECE_SIZE_MOST ? (size_t)reader->unread : PIECE_SIZE_MOST;
-    piece_alloc(reader, piece, wanted);
-
-    reader->being_read = piece;
-    reader->call_offset = reader->offset;
-    reader->call_length = piece->capacity < wanted ? piece->capacity : wanted;
-    reader->calling = true;
-    reader->call.deadline_ms = store_deadline_ms(reader->store);
-    reader->call.launch = launch_piece;
-    reader->call.done = on_piece;
-    lane_call(reader->lane, &reader->call);
-}
-
-static enum store_result piece_failure(struct store_reader *reader, int error)
-{
-    switch (error) {
-    case -ERANGE: /* these two are how assert_version says that the object is another version by now */
-    case -EOVERFLOW:
-    case -ENOENT:
-        return STORE_CHANGED;
+    piece->operation = rados_create_read_op();
+    if (stripe_size != 0) {
+        stripe_object(reader->head.uid, offset / stripe_size, stripe);
+        object = stripe;
+        offset %= stripe_size;
+    } else {
+        rados_read_op_assert_version(piece->operation, reader->head.version);
     }
-    return store_result_of_errno(reader->store, error, "cannot read", reader->object);
+    rados_read_op_read(piece->operation, offset, piece->wanted, piece->bytes, &piece->brought,
+                       &piece->read_result);
+    return rados_aio_read_op_operate(piece->operation, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
 }
 
 static void on_piece(struct rados_call *call)
 {
-    struct store_reader *reader = reader_of_call(call);
-    int error = call->result < 0 ? call->result : reader->call_read_result;
+    struct piece *piece = (struct piece *)call;
+    struct store_reader *reader = piece->reader;
 
-    read_operation_end(reader);
-    if (free_if_closed(reader))
-        return;
-
+    piece_come_home(piece);
+    piece->len = piece->brought;
     /* A version has one size: if it is shorter than its manifest said, something else is wrong. */
-    if (error >= 0 && reader->call_brought != reader->call_length)
-        error = -EIO;
-    if (error < 0) {
-        piece_free(reader, reader->being_read);
-        reader->failure = piece_failure(reader, error);
-    } else {
-        reader->being_read->len = reader->call_brought;
-        reader->ready = reader->being_read;
-        reader->offset += reader->call_brought;
-        reader->unread -= reader->call_brought;
-    }
-    reader->being_read = NULL;
-    deliver(reader);
+    if (piece->error >= 0 && piece->len != piece->wanted)
+        piece->error = -EIO;
+    if (!free_if_closed(reader))
+        deliver(reader);
 }
 
-static void deliver_piece(struct store_reader *reader)
+/* How much may be read by the next operation: not past the end of a stripe. */
+static size_t next_piece_size(const struct store_reader *reader)
 {
-    struct piece *piece = reader->ready;
+    uint64_t size = reader->unread, stripe_size = reader->head.manifest.stripe_size;
 
+    if (stripe_size != 0 && stripe_size - reader->offset % stripe_size < size)
+        size = stripe_size - reader->offset % stripe_size;
+    return size < PIECE_SIZE_MOST ? (size_t)size : PIECE_SIZE_MOST;
+}
+
+/* Begins to read what the window has room for. When memory is short, that is one piece at a time, and a small one. */
+static void read_ahead(struct store_reader *reader)
+{
+    while (reader->unread != 0 && reader->count < PIECES_MOST) {
+        size_t wanted = next_piece_size(reader);
+        struct memory_budget *memory = &reader->lane->memory;
+        struct piece *piece;
+
+        if (reader->under_way != 0 &&
+            (memory->used >= memory->total || memory->total - memory->used < wanted))
+            return;
+        piece = piece_take(reader, wanted, PIECE_SIZE_LEAST);
+        piece->offset = reader->offset;
+        piece->wanted = piece->capacity < wanted ? piece->capacity : wanted;
+        reader->offset += piece->wanted;
+        reader->unread -= piece->wanted;
+        piece_call(piece, reader->head.manifest.stripe_size != 0 ? SPACE_STRIPES : SPACE_HEADS, launch_piece,
+                   on_piece);
+    }
+}
+
+static void deliver_piece(struct store_reader *reader, struct piece *piece)
+{
     reader->wanted = false;
-    if (piece == NULL) {
-        reader->callbacks.failed(reader->context, reader->failure);
+    if (piece->error < 0) {
+        reader->callbacks.failed(reader->context, result_of(reader, piece->error));
         return;
     }
-    reader->ready = NULL;
-    reader->with_consumer = piece;
+    piece->state = PIECE_WITH_CONSUMER;
     reader->undelivered -= piece->len;
     atomic_fetch_add_explicit(&reader->store->counters.bytes_read, piece->len, memory_order_relaxed);
-    /* Before the callback, so that the next piece is on its way while this one is sent. */
+    /* Before the callback, so that the next pieces are on their way while this one is sent. */
     read_ahead(reader);
     reader->callbacks.data(reader->context, (struct slice){piece->bytes, piece->len},
                            reader->undelivered == 0);
 }
 
-/* Hands over what is wanted and ready, or sees to it that it is being read. The consumer may ask for the next
- * piece, or leave, while it is called. */
+/* Hands over what is wanted and ready, or sees to it that it is being read. The consumer may ask for the next piece,
+ * or leave, while it is called. */
 static void deliver(struct store_reader *reader)
 {
     reader->in_callback = true;
-    while (reader->wanted && !reader->closed && (reader->ready != NULL || reader->failure != STORE_OK))
-        deliver_piece(reader);
+    while (reader->wanted && !reader->closed && reader->count != 0 &&
+           piece_at(reader, 0)->state == PIECE_READY)
+        deliver_piece(reader, piece_at(reader, 0));
     reader->in_callback = false;
     if (!free_if_closed(reader) && reader->wanted)
         read_ahead(reader);
@@ -295,7 +420,7 @@ static void want(struct store_reader *reader)
     reader->wanted = true;
     if (reader->in_callback || reader->delivery_queued)
         return;
-    if (reader->ready == NULL && reader->failure == STORE_OK) {
+    if (reader->count == 0 || piece_at(reader, 0)->state != PIECE_READY) {
         read_ahead(reader);
         return;
     }
@@ -306,28 +431,28 @@ static void want(struct store_reader *reader)
 
 void store_reader_start(struct store_reader *reader, uint64_t offset, uint64_t length)
 {
-    struct piece *first = reader->ready;
+    struct piece *first = piece_at(reader, 0);
 
     reader->offset = offset;
     reader->unread = reader->undelivered = length;
 
     /* What came with the head is used where it begins at the right place. */
-    if (first != NULL && reader->first_offset == offset && first->len != 0) {
+    if (first->offset == offset && first->len != 0) {
         if (first->len > length)
             first->len = (size_t)length;
         reader->offset += first->len;
         reader->unread -= first->len;
-    } else if (first != NULL) {
-        piece_free(reader, first);
-        reader->ready = NULL;
+    } else {
+        pieces_free(reader);
     }
     want(reader);
 }
 
 void store_reader_next(struct store_reader *reader)
 {
-    piece_free(reader, reader->with_consumer);
-    reader->with_consumer = NULL;
+    piece_free(piece_at(reader, 0));
+    reader->first = (reader->first + 1) % PIECES_MOST;
+    reader->count--;
     if (reader->undelivered != 0)
         want(reader);
 }

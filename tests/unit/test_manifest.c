@@ -12,7 +12,8 @@ static bool same(const struct manifest *a, const struct manifest *b)
 {
     size_t i;
 
-    if (a->size != b->size || a->modified_ns != b->modified_ns || a->metadata_count != b->metadata_count ||
+    if (a->size != b->size || a->modified_ns != b->modified_ns || a->stripe_size != b->stripe_size ||
+        a->metadata_count != b->metadata_count ||
         (a->media_type.base != NULL) != (b->media_type.base != NULL) ||
         !slice_equals(a->media_type, b->media_type))
         return false;
@@ -34,6 +35,37 @@ static bool is_within(const struct manifest *manifest, struct slice bytes)
             !slice_is_within(manifest->metadata[i].value, bytes))
             return false;
     return true;
+}
+
+static void test_stripes(void **state)
+{
+    struct manifest manifest = {
+        .size = 4097, .modified_ns = 1, .stripe_size = 4096, .media_type = SLICE_ABSENT};
+    struct buffer encoded = {NULL, 0, 0};
+    struct manifest decoded;
+    const char *field;
+
+    (void)state;
+    assert_int_equal(manifest_stripe_count(&manifest), 2);
+    manifest.size = 4096;
+    assert_int_equal(manifest_stripe_count(&manifest), 1);
+    manifest.size = UINT64_MAX;
+    assert_true(manifest_stripe_count(&manifest) == UINT64_MAX / 4096 + 1);
+
+    encode(&manifest, &encoded);
+    assert_true(manifest_decode(buffer_slice(&encoded), &decoded));
+    assert_true(same(&manifest, &decoded));
+
+    /* Neither a stripe of no bytes, nor two sizes of a stripe. */
+    field = "\x05\x08\0\0\0\x00\x10\0\0\0\0\0\0";
+    buffer_append(&encoded, field, 13);
+    assert_false(manifest_decode(buffer_slice(&encoded), &decoded));
+    encoded.len -= 2 * 13;
+    assert_true(manifest_decode(buffer_slice(&encoded), &decoded));
+    assert_int_equal(manifest_stripe_count(&decoded), 0);
+    buffer_append(&encoded, "\x05\x08\0\0\0\0\0\0\0\0\0\0\0", 13);
+    assert_false(manifest_decode(buffer_slice(&encoded), &decoded));
+    buffer_free(&encoded);
 }
 
 /* ---- the format, byte for byte ---- */
@@ -404,6 +436,7 @@ static void test_copy_keeps_absent_and_empty_apart(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stripes),
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_format_without_optional_fields),
         cmocka_unit_test(test_encode_appends),

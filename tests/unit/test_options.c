@@ -282,9 +282,9 @@ static void test_sizes(void **state)
 
         {"--max-file-size", "0", 0},
         {"--max-file-size", "0MiB", 0},
-        {"--max-file-size", "67108865", 0},
-        {"--max-file-size", "65MiB", 0},
-        {"--max-file-size", "1GiB", 0},
+        {"--max-file-size", "5GiB", UINT64_C(5) << 30},
+        {"--max-file-size", "5368709121", 0},
+        {"--max-file-size", "6GiB", 0},
         {"--memory", "15MiB", 0},
         {"--memory", "1025GiB", 0},
         {"--memory", "64", 0},

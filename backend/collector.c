@@ -1,0 +1,362 @@
+#include "collector.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "log.h"
+#include "xalloc.h"
+
+#define ENTRIES_AT_ONCE 100
+#define LOCK_NAME       "collector"
+#define LOCK_SECONDS    120 /* a collector that dies keeps others from its shard for so long */
+
+struct collector {
+    struct cluster *cluster;
+    struct collector_options options;
+    struct collector_counters *counters;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t stop_requested;
+    bool stopping; /* under mutex */
+
+    rados_ioctx_t heads, log, stripes; /* the thread's own, during a walk */
+};
+
+/* One entry as it was read: whoever changes or removes it names these bytes. */
+struct found {
+    char uid[HEAD_TAG_SIZE];
+    char *value; /* owned */
+    size_t value_len;
+    char *name; /* owned: the head's, with a NUL behind it */
+    struct gc_entry entry;
+};
+
+/* ---- the log ---- */
+
+/* Adds to the operation that it fails with ECANCELED if the entry is not what was read. */
+static void guard_entry(rados_write_op_t operation, const struct found *found, int *result)
+{
+    rados_write_op_omap_cmp(operation, found->uid, LIBRADOS_CMPXATTR_OP_EQ, found->value, found->value_len,
+                            result);
+}
+
+static int write_log(struct collector *collector, const char *object, rados_write_op_t operation)
+{
+    int error =
+        rados_write_op_operate(operation, collector->log, object, NULL, LIBRADOS_OPERATION_FULL_FORCE);
+
+    rados_release_write_op(operation);
+    return error;
+}
+
+static int remove_entry(struct collector *collector, const char *object, const struct found *found)
+{
+    rados_write_op_t operation = rados_create_write_op();
+    const char *key = found->uid;
+    int compared;
+
+    guard_entry(operation, found, &compared);
+    rados_write_op_omap_rm_keys(operation, &key, 1);
+    return write_log(collector, object, operation);
+}
+
+/* The entry of an upload that was given up becomes that of a dead version: its stripes wait for the second grace, since
+ * the uploader may be writing the last of them just now. */
+static int turn_into_dead(struct collector *collector, const char *object, const struct found *found)
+{
+    struct gc_entry entry = found->entry;
+    rados_write_op_t operation = rados_create_write_op();
+    struct buffer value = {NULL, 0, 0};
+    const char *key = found->uid;
+    size_t len;
+    int compared, error;
+
+    entry.kind = GC_DEAD;
+    entry.noted_ns = clock_realtime_ns();
+    gc_entry_encode(&entry, &value);
+    len = value.len;
+    guard_entry(operation, found, &compared);
+    rados_write_op_omap_set(operation, &key, (const char *const *)&value.base, &len, 1);
+    error = write_log(collector, object, operation);
+    buffer_free(&value);
+    return error;
+}
+
+/* ---- the head ---- */
+
+static int read_head(struct collector *collector, const char *name, struct head *head)
+{
+    rados_read_op_t operation = rados_create_read_op();
+    struct head_reading reading;
+    int error;
+
+    head_add_to_read(operation, &reading);
+    error = rados_read_op_operate(operation, collector->heads, name, LIBRADOS_OPERATION_NOFLAG);
+    rados_release_read_op(operation);
+    /* This ioctx is used by this thread only, so the last version is that of this operation. */
+    return head_take(&reading, error, error < 0 ? 0 : rados_get_last_version(collector->heads), head);
+}
+
+/*
+ * Takes away the right to publish `uid`, and the head with it if that was all that it was there for. For a head that uses
+ * the uid it changes nothing but the version: who read the head before, and is about to replace it, has to read again, and
+ * to note the uid again.
+ */
+static int touch_head(struct collector *collector, const struct found *found, const struct head *head)
+{
+    rados_write_op_t operation = rados_create_write_op();
+    char pending[HEAD_PENDING_SIZE];
+    int error;
+
+    rados_write_op_assert_version(operation, head->version);
+    if (!head->exists && head->pending_count == 1) {
+        rados_write_op_remove(operation);
+    } else {
+        head_pending_name(found->uid, pending);
+        rados_write_op_rmxattr(operation, pending);
+    }
+    error =
+        rados_write_op_operate(operation, collector->heads, found->name, NULL, LIBRADOS_OPERATION_FULL_FORCE);
+    rados_release_write_op(operation);
+    return error;
+}
+
+/* ---- one entry ---- */
+
+static int remove_stripes(struct collector *collector, const struct found *found)
+{
+    char object[STRIPE_OBJECT_SIZE];
+    uint64_t i;
+
+    for (i = 0; i < found->entry.stripes; i++) {
+        rados_write_op_t operation = rados_create_write_op();
+        int error;
+
+        stripe_object(found->uid, i, object);
+        rados_write_op_remove(operation);
+        error = rados_write_op_operate(operation, collector->stripes, object, NULL,
+                                       LIBRADOS_OPERATION_FULL_FORCE);
+        rados_release_write_op(operation);
+        if (error == 0)
+            atomic_fetch_add(&collector->counters->stripes_removed, 1);
+        else if (error != -ENOENT)
+            return error;
+    }
+    return 0;
+}
+
+static bool is_old_enough(const struct collector *collector, const struct gc_entry *entry)
+{
+    int64_t age_ns = clock_realtime_ns() - entry->noted_ns;
+    unsigned grace = entry->kind == GC_UPLOAD ? collector->options.upload_grace_seconds
+                                              : collector->options.download_grace_seconds;
+
+    return age_ns / 1000000000 >= (int64_t)grace;
+}
+
+static int judge(struct collector *collector, const char *object, const struct found *found)
+{
+    struct head head;
+    int error = read_head(collector, found->name, &head);
+
+    if (error == 0 && strcmp(head.uid, found->uid) == 0) {
+        error = touch_head(collector, found, &head);
+        if (error == 0)
+            error = remove_entry(collector, object, found);
+    } else if (error == 0 && head_has_pending(&head, found->uid)) {
+        error = touch_head(collector, found, &head);
+        if (error == 0) {
+            error = turn_into_dead(collector, object, found);
+            atomic_fetch_add(&collector->counters->uploads_given_up, 1);
+            log_info("gave up an upload of \"%s\" that has not been finished", found->name);
+        }
+    } else if (error == 0) {
+        error = remove_stripes(collector, found);
+        if (error == 0)
+            error = remove_entry(collector, object, found);
+    }
+    head_free(&head);
+    return error;
+}
+
+/* Losing a race is no trouble: the entry is there the next time. */
+static bool is_lost_race(int error)
+{
+    return error == -ECANCELED || error == -ERANGE || error == -EOVERFLOW || error == -ENOENT;
+}
+
+/* ---- a walk ---- */
+
+static bool is_stopping(struct collector *collector)
+{
+    bool stopping;
+
+    pthread_mutex_lock(&collector->mutex);
+    stopping = collector->stopping;
+    pthread_mutex_unlock(&collector->mutex);
+    return stopping;
+}
+
+static int handle_entry(struct collector *collector, const char *object, const char *key, struct slice value)
+{
+    struct found found = {.value = xmemdup0(value.base, value.len), .value_len = value.len};
+    int error = 0;
+
+    if (strlen(key) == HEAD_TAG_SIZE - 1 &&
+        gc_entry_decode((struct slice){found.value, found.value_len}, &found.entry)) {
+        strcpy(found.uid, key);
+        found.name = xmemdup0(found.entry.name.base, found.entry.name.len);
+        if (is_old_enough(collector, &found.entry))
+            error = judge(collector, object, &found);
+    } else {
+        log_error("the gc log has an entry that cannot be read, in %s under \"%s\"", object, key);
+    }
+    free(found.name);
+    free(found.value);
+    return is_lost_race(error) ? 0 : error;
+}
+
+/* Handles some entries behind `after`, which is moved on. 1: there may be more. */
+static int walk_some(struct collector *collector, const char *object, struct buffer *after)
+{
+    rados_read_op_t operation = rados_create_read_op();
+    rados_omap_iter_t entries = NULL;
+    unsigned char more = 0;
+    int result = 0, error;
+
+    rados_read_op_omap_get_vals2(operation, after->base, "", ENTRIES_AT_ONCE, &entries, &more, &result);
+    error = rados_read_op_operate(operation, collector->log, object, LIBRADOS_OPERATION_NOFLAG);
+    error = error < 0 ? error : result;
+    while (error == 0 && !is_stopping(collector)) {
+        char *key, *value;
+        size_t len;
+
+        error = rados_omap_get_next(entries, &key, &value, &len);
+        if (error < 0 || key == NULL)
+            break;
+        after->len = 0;
+        buffer_append_text(after, key);
+        error = handle_entry(collector, object, key, (struct slice){value, len});
+    }
+    if (entries != NULL)
+        rados_omap_get_end(entries);
+    rados_release_read_op(operation);
+    return error < 0 ? error : more != 0 && !is_stopping(collector);
+}
+
+static int walk_shard(struct collector *collector, uint32_t shard)
+{
+    struct timeval duration = {LOCK_SECONDS, 0};
+    char object[GC_OBJECT_SIZE], cookie[HEAD_TAG_SIZE];
+    struct buffer after = {NULL, 0, 0};
+    int result;
+
+    gc_object_of_shard(shard, object);
+    head_new_tag(cookie);
+    result = rados_lock_exclusive(collector->log, object, LOCK_NAME, cookie, "", &duration, 0);
+    if (result == -EBUSY)
+        return 0;
+    if (result < 0)
+        return result;
+    buffer_append_text(&after, "");
+    while ((result = walk_some(collector, object, &after)) == 1)
+        ;
+    buffer_free(&after);
+    (void)rados_unlock(collector->log, object, LOCK_NAME, cookie);
+    return result;
+}
+
+static int walk_shards(struct collector *collector)
+{
+    uint32_t shard, shards = cluster_layout(collector->cluster)->gc_shards;
+    int error = 0;
+
+    for (shard = 0; shard < shards && error == 0 && !is_stopping(collector); shard++)
+        error = walk_shard(collector, shard);
+    return error;
+}
+
+static int walk(struct collector *collector)
+{
+    int error = cluster_open_ioctx(collector->cluster, SPACE_HEADS, &collector->heads);
+
+    if (error < 0)
+        return error;
+    error = cluster_open_ioctx(collector->cluster, SPACE_GC, &collector->log);
+    if (error == 0) {
+        error = cluster_open_ioctx(collector->cluster, SPACE_STRIPES, &collector->stripes);
+        if (error == 0) {
+            error = walk_shards(collector);
+            rados_ioctx_destroy(collector->stripes);
+        }
+        rados_ioctx_destroy(collector->log);
+    }
+    rados_ioctx_destroy(collector->heads);
+    return error;
+}
+
+/* True when the collector is to stop. */
+static bool wait_for_next_walk(struct collector *collector)
+{
+    struct timespec until;
+    bool stopping;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += collector->options.interval_seconds;
+    pthread_mutex_lock(&collector->mutex);
+    while (!collector->stopping &&
+           pthread_cond_timedwait(&collector->stop_requested, &collector->mutex, &until) != ETIMEDOUT)
+        ;
+    stopping = collector->stopping;
+    pthread_mutex_unlock(&collector->mutex);
+    return stopping;
+}
+
+static void *collect(void *argument)
+{
+    struct collector *collector = argument;
+    int error_last = 0;
+
+    while (!wait_for_next_walk(collector)) {
+        int error;
+
+        if (!cluster_is_ready(collector->cluster))
+            continue;
+        error = walk(collector);
+        if (error < 0 && error != error_last)
+            log_warn("collecting garbage: %s; it is tried again", strerror(-error));
+        error_last = error;
+        atomic_fetch_add(&collector->counters->walks, 1);
+    }
+    return NULL;
+}
+
+struct collector *collector_start(struct cluster *cluster, const struct collector_options *options,
+                                  struct collector_counters *counters)
+{
+    struct collector *collector = xcalloc(1, sizeof(*collector));
+
+    collector->cluster = cluster;
+    collector->options = *options;
+    collector->counters = counters;
+    pthread_mutex_init(&collector->mutex, NULL);
+    pthread_cond_init(&collector->stop_requested, NULL);
+    if (pthread_create(&collector->thread, NULL, collect, collector) != 0) {
+        log_error("cannot start a thread");
+        abort();
+    }
+    return collector;
+}
+
+void collector_stop(struct collector *collector)
+{
+    pthread_mutex_lock(&collector->mutex);
+    collector->stopping = true;
+    pthread_cond_signal(&collector->stop_requested);
+    pthread_mutex_unlock(&collector->mutex);
+    pthread_join(collector->thread, NULL);
+    pthread_cond_destroy(&collector->stop_requested);
+    pthread_mutex_destroy(&collector->mutex);
+    free(collector);
+}

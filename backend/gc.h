@@ -1,0 +1,42 @@
+#ifndef CEPH_LB_GC_H
+#define CEPH_LB_GC_H
+
+/*
+ * The log of stripe sets that are, or may become, garbage. It lies in the omaps of the objects "gc.0" to "gc.N-1" of the
+ * namespace "gc"; a stripe set's entry is under its uid, in the shard that gc_shard says. The value, version 1:
+ *
+ *     'G' 0x01
+ *     kind       1 byte: 'u' an upload under way, 'd' a version that is about to be, or has been, replaced or deleted
+ *     noted      8 bytes little-endian: nanoseconds since 1970 UTC
+ *     stripes    8 bytes little-endian: how many there are at most
+ *     name       the rest: the file's name, whose head says whether the stripe set is in use
+ */
+
+#include <stdint.h>
+
+#include "head.h"
+
+enum gc_kind { GC_UPLOAD = 'u', GC_DEAD = 'd' };
+
+struct gc_entry {
+    enum gc_kind kind;
+    int64_t noted_ns;
+    uint64_t stripes;
+    struct slice name;
+};
+
+void gc_entry_encode(const struct gc_entry *entry, struct buffer *to);
+
+/* entry->name points into `bytes`. False when the bytes are damaged or of another version. */
+bool gc_entry_decode(struct slice bytes, struct gc_entry *entry);
+
+/* The name of the object that holds the entry of a uid. */
+#define GC_OBJECT_SIZE 16
+void gc_object_of_uid(const char *uid, uint32_t shards, char object[GC_OBJECT_SIZE]);
+void gc_object_of_shard(uint32_t shard, char object[GC_OBJECT_SIZE]);
+
+/* The name of a stripe: "UID.N". */
+#define STRIPE_OBJECT_SIZE (HEAD_TAG_SIZE + 21)
+void stripe_object(const char *uid, uint64_t number, char object[STRIPE_OBJECT_SIZE]);
+
+#endif
