@@ -8,16 +8,6 @@ struct rank {
     int weight; /* in thousandths */
 };
 
-static struct slice cut(struct slice *rest, char separator)
-{
-    const char *end = rest->len != 0 ? memchr(rest->base, separator, rest->len) : NULL;
-    struct slice head = {rest->base, end != NULL ? (size_t)(end - rest->base) : rest->len};
-
-    rest->base += head.len + (end != NULL);
-    rest->len -= head.len + (end != NULL);
-    return slice_trim(head);
-}
-
 /* The value of q, "0.8" for example; anything that is not one counts as 1. */
 static int parse_weight(struct slice value)
 {
@@ -51,15 +41,15 @@ bool accept_prefers_text(struct slice field)
     struct rank text = {FIT_NONE, 0}, json = {FIT_NONE, 0};
 
     while (field.len != 0) {
-        struct slice parameters = cut(&field, ',');
-        struct slice range = cut(&parameters, ';');
+        struct slice parameters = slice_cut(&field, ',');
+        struct slice range = slice_trim(slice_cut(&parameters, ';'));
         int weight = 1000;
 
         while (parameters.len != 0) {
-            struct slice value = cut(&parameters, ';');
-            struct slice name = cut(&value, '=');
+            struct slice value = slice_cut(&parameters, ';');
+            struct slice name = slice_trim(slice_cut(&value, '='));
             if (slice_is_ignoring_case(name, "q"))
-                weight = parse_weight(value);
+                weight = parse_weight(slice_trim(value));
         }
         meet(&text, range, "text/plain", "text/*", weight);
         meet(&json, range, "application/json", "application/*", weight);

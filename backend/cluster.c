@@ -8,6 +8,7 @@
 
 #include "executor.h"
 #include "log.h"
+#include "stop.h"
 #include "xalloc.h"
 
 #define RETRY_SECONDS  1
@@ -17,9 +18,7 @@
 struct cluster {
     struct cluster_options options;
     pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t stop_requested;
-    bool stopping; /* under mutex */
+    struct stop stop;
 
     atomic_int state;      /* enum cluster_state */
     rados_t rados;         /* these are written before the state is CLUSTER_READY, and never after */
@@ -152,23 +151,6 @@ static int connect_once(struct cluster *cluster, const char **what)
     return error;
 }
 
-/* True when the cluster is to be stopped. */
-static bool wait_for_stop(struct cluster *cluster, unsigned seconds)
-{
-    struct timespec until;
-    bool stopping;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += seconds;
-    pthread_mutex_lock(&cluster->mutex);
-    while (!cluster->stopping &&
-           pthread_cond_timedwait(&cluster->stop_requested, &cluster->mutex, &until) == 0)
-        ;
-    stopping = cluster->stopping;
-    pthread_mutex_unlock(&cluster->mutex);
-    return stopping;
-}
-
 static void *connect_until_done(void *argument)
 {
     struct cluster *cluster = argument;
@@ -192,7 +174,7 @@ static void *connect_until_done(void *argument)
             error_last = error;
             reminded_ms = clock_monotonic_ms();
         }
-        if (wait_for_stop(cluster, RETRY_SECONDS))
+        if (stop_wait(&cluster->stop, RETRY_SECONDS))
             return NULL;
     }
 }
@@ -202,8 +184,7 @@ struct cluster *cluster_start(const struct cluster_options *options)
     struct cluster *cluster = xcalloc(1, sizeof(*cluster));
 
     cluster->options = *options;
-    pthread_mutex_init(&cluster->mutex, NULL);
-    pthread_cond_init(&cluster->stop_requested, NULL);
+    stop_init(&cluster->stop);
     atomic_init(&cluster->state, CLUSTER_CONNECTING);
     if (pthread_create(&cluster->thread, NULL, connect_until_done, cluster) != 0) {
         log_error("cannot start a thread: %s", strerror(errno));
@@ -214,18 +195,14 @@ struct cluster *cluster_start(const struct cluster_options *options)
 
 void cluster_stop(struct cluster *cluster)
 {
-    pthread_mutex_lock(&cluster->mutex);
-    cluster->stopping = true;
-    pthread_cond_signal(&cluster->stop_requested);
-    pthread_mutex_unlock(&cluster->mutex);
+    stop_request(&cluster->stop);
     pthread_join(cluster->thread, NULL);
 
     if (cluster_is_ready(cluster)) {
         close_ioctxs(cluster, cluster->options.loops * SPACE_COUNT);
         rados_shutdown(cluster->rados);
     }
-    pthread_cond_destroy(&cluster->stop_requested);
-    pthread_mutex_destroy(&cluster->mutex);
+    stop_destroy(&cluster->stop);
     free(cluster);
 }
 

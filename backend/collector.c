@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "log.h"
+#include "stop.h"
 #include "xalloc.h"
 
 #define ENTRIES_AT_ONCE 100
@@ -16,9 +17,7 @@ struct collector {
     struct collector_options options;
     struct collector_counters *counters;
     pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t stop_requested;
-    bool stopping; /* under mutex */
+    struct stop stop;
 
     rados_ioctx_t heads, log, stripes; /* the thread's own, during a walk */
 };
@@ -188,16 +187,6 @@ static bool is_lost_race(int error)
 
 /* ---- a walk ---- */
 
-static bool is_stopping(struct collector *collector)
-{
-    bool stopping;
-
-    pthread_mutex_lock(&collector->mutex);
-    stopping = collector->stopping;
-    pthread_mutex_unlock(&collector->mutex);
-    return stopping;
-}
-
 static int handle_entry(struct collector *collector, const char *object, const char *key, struct slice value)
 {
     struct found found = {.value = xmemdup0(value.base, value.len), .value_len = value.len};
@@ -228,7 +217,7 @@ static int walk_some(struct collector *collector, const char *object, struct buf
     rados_read_op_omap_get_vals2(operation, after->base, "", ENTRIES_AT_ONCE, &entries, &more, &result);
     error = rados_read_op_operate(operation, collector->log, object, LIBRADOS_OPERATION_NOFLAG);
     error = error < 0 ? error : result;
-    while (error == 0 && !is_stopping(collector)) {
+    while (error == 0 && !stop_is_requested(&collector->stop)) {
         char *key, *value;
         size_t len;
 
@@ -242,7 +231,7 @@ static int walk_some(struct collector *collector, const char *object, struct buf
     if (entries != NULL)
         rados_omap_get_end(entries);
     rados_release_read_op(operation);
-    return error < 0 ? error : more != 0 && !is_stopping(collector);
+    return error < 0 ? error : more != 0 && !stop_is_requested(&collector->stop);
 }
 
 static int walk_shard(struct collector *collector, uint32_t shard)
@@ -272,7 +261,7 @@ static int walk_shards(struct collector *collector)
     uint32_t shard, shards = cluster_layout(collector->cluster)->gc_shards;
     int error = 0;
 
-    for (shard = 0; shard < shards && error == 0 && !is_stopping(collector); shard++)
+    for (shard = 0; shard < shards && error == 0 && !stop_is_requested(&collector->stop); shard++)
         error = walk_shard(collector, shard);
     return error;
 }
@@ -296,29 +285,12 @@ static int walk(struct collector *collector)
     return error;
 }
 
-/* True when the collector is to stop. */
-static bool wait_for_next_walk(struct collector *collector)
-{
-    struct timespec until;
-    bool stopping;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += collector->options.interval_seconds;
-    pthread_mutex_lock(&collector->mutex);
-    while (!collector->stopping &&
-           pthread_cond_timedwait(&collector->stop_requested, &collector->mutex, &until) != ETIMEDOUT)
-        ;
-    stopping = collector->stopping;
-    pthread_mutex_unlock(&collector->mutex);
-    return stopping;
-}
-
 static void *collect(void *argument)
 {
     struct collector *collector = argument;
     int error_last = 0;
 
-    while (!wait_for_next_walk(collector)) {
+    while (!stop_wait(&collector->stop, collector->options.interval_seconds)) {
         int error;
 
         if (!cluster_is_ready(collector->cluster))
@@ -340,8 +312,7 @@ struct collector *collector_start(struct cluster *cluster, const struct collecto
     collector->cluster = cluster;
     collector->options = *options;
     collector->counters = counters;
-    pthread_mutex_init(&collector->mutex, NULL);
-    pthread_cond_init(&collector->stop_requested, NULL);
+    stop_init(&collector->stop);
     if (pthread_create(&collector->thread, NULL, collect, collector) != 0) {
         log_error("cannot start a thread");
         abort();
@@ -351,12 +322,8 @@ struct collector *collector_start(struct cluster *cluster, const struct collecto
 
 void collector_stop(struct collector *collector)
 {
-    pthread_mutex_lock(&collector->mutex);
-    collector->stopping = true;
-    pthread_cond_signal(&collector->stop_requested);
-    pthread_mutex_unlock(&collector->mutex);
+    stop_request(&collector->stop);
     pthread_join(collector->thread, NULL);
-    pthread_cond_destroy(&collector->stop_requested);
-    pthread_mutex_destroy(&collector->mutex);
+    stop_destroy(&collector->stop);
     free(collector);
 }

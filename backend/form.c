@@ -5,17 +5,6 @@
 
 #include "xalloc.h"
 
-/* Cuts up to `separator` off the front of *rest; all of it when there is none. */
-static struct slice cut(struct slice *rest, char separator)
-{
-    const char *end = rest->len != 0 ? memchr(rest->base, separator, rest->len) : NULL;
-    struct slice head = {rest->base, end != NULL ? (size_t)(end - rest->base) : rest->len};
-
-    rest->base += head.len + (end != NULL);
-    rest->len -= head.len + (end != NULL);
-    return head;
-}
-
 /*
  * One `; name=value` off the front of *rest (RFC 9110, 5.6.6). The value keeps its quotes, since a filename
  * and a boundary undo them differently. False at the end and at a syntax error (*wrong).
@@ -38,7 +27,7 @@ static bool next_parameter(struct slice *rest, struct slice *name, struct slice 
         return false;
     }
     i = 0;
-    *name = slice_trim(cut(rest, '='));
+    *name = slice_trim(slice_cut(rest, '='));
     *rest = slice_trim(*rest);
 
     if (rest->len != 0 && rest->base[0] == '"') {
@@ -76,7 +65,7 @@ struct slice form_boundary(struct slice content_type, const char **problem)
     bool wrong = false;
 
     *problem = NULL;
-    if (!slice_is_ignoring_case(slice_trim(cut(&rest, ';')), "multipart/form-data"))
+    if (!slice_is_ignoring_case(slice_trim(slice_cut(&rest, ';')), "multipart/form-data"))
         return SLICE_ABSENT;
 
     while (next_parameter(&rest, &name, &value, &wrong)) {
@@ -129,7 +118,7 @@ static const char *parse_disposition(struct slice value, struct part_head *head)
     struct slice rest = value, name, parameter;
     bool wrong = false;
 
-    if (!slice_is_ignoring_case(slice_trim(cut(&rest, ';')), "form-data"))
+    if (!slice_is_ignoring_case(slice_trim(slice_cut(&rest, ';')), "form-data"))
         return "A part of the form has a Content-Disposition other than form-data.";
     while (next_parameter(&rest, &name, &parameter, &wrong)) {
         if (slice_is_ignoring_case(name, "filename")) {
@@ -146,7 +135,7 @@ static const char *parse_part_head(struct slice text, struct part_head *head)
 
     *head = (struct part_head){false, SLICE_ABSENT, SLICE_ABSENT};
     while (text.len != 0) {
-        struct slice line = cut(&text, '\n'), name, value;
+        struct slice line = slice_cut(&text, '\n'), name, value;
         const char *problem;
 
         if (line.len != 0 && line.base[line.len - 1] == '\r')
@@ -154,7 +143,7 @@ static const char *parse_part_head(struct slice text, struct part_head *head)
         value = line;
         if (line.len == 0 || memchr(line.base, ':', line.len) == NULL)
             return "A part of the form has a malformed header line.";
-        name = slice_trim(cut(&value, ':'));
+        name = slice_trim(slice_cut(&value, ':'));
         value = slice_trim(value);
 
         if (slice_is_ignoring_case(name, "content-disposition")) {

@@ -9,25 +9,16 @@ void query_begin(struct query *query, struct slice text)
 
 int query_next(struct query *query)
 {
-    struct slice pair, name, value = SLICE_LITERAL("");
-    const char *end;
+    struct slice pair, name, value;
 
     do {
         if (query->rest.len == 0)
             return 0;
-        end = memchr(query->rest.base, '&', query->rest.len);
-        pair.base = query->rest.base;
-        pair.len = end != NULL ? (size_t)(end - pair.base) : query->rest.len;
-        query->rest.base += pair.len + (end != NULL);
-        query->rest.len -= pair.len + (end != NULL);
+        pair = slice_cut(&query->rest, '&');
     } while (pair.len == 0);
 
-    name = pair;
-    end = memchr(pair.base, '=', pair.len);
-    if (end != NULL) {
-        name.len = (size_t)(end - pair.base);
-        value = (struct slice){end + 1, pair.len - name.len - 1};
-    }
+    value = pair;
+    name = slice_cut(&value, '=');
 
     query->name.len = query->value.len = 0;
     if (!percent_decode(name, PERCENT_PLUS_IS_SPACE, &query->name) ||

@@ -63,6 +63,17 @@ static inline struct slice slice_trim(struct slice a)
     return a;
 }
 
+/* Cuts off the front of *rest up to the separator, which goes too; all of it when there is none. */
+static inline struct slice slice_cut(struct slice *rest, char separator)
+{
+    const char *end = rest->len != 0 ? (const char *)memchr(rest->base, separator, rest->len) : NULL;
+    struct slice head = {rest->base, end != NULL ? (size_t)(end - rest->base) : rest->len};
+
+    rest->base += head.len + (end != NULL);
+    rest->len -= head.len + (end != NULL);
+    return head;
+}
+
 /* Byte order, as the listing uses it: like memcmp, and a prefix comes before what it begins. */
 static inline int slice_compare(struct slice a, struct slice b)
 {
