@@ -31,7 +31,8 @@ def metric(port, name):
 
 OPTIONS = ["listen", "threads", "workers", "pool", "ceph-conf", "ceph-name", "op-timeout", "max-file-size", "memory",
            "spool-dir", "access-log", "log-level", "announce", "announce-password-file", "announce-ssl-ca",
-           "announce-address", "drain-timeout", "pid-file", "connections", "request-timeout", "send-timeout"]
+           "announce-address", "drain-timeout", "pid-file", "connections", "request-timeout", "send-timeout",
+           "data-pool", "upload-grace", "download-grace", "collect-interval"]
 
 
 def test_help_and_version(stack):
@@ -50,11 +51,11 @@ WRONG = [("threads", "x"), ("threads", "-1"), ("threads", "257"), ("threads", ""
          ("workers", "0"), ("workers", "65"), ("connections", "0"), ("connections", "1000001"),
          ("memory", "16"), ("memory", "15MiB"), ("memory", "16MB"), ("memory", "16 MiB"), ("memory", "MiB"),
          ("memory", "99999999999999999999"), ("memory", "18446744073709551615GiB"), ("max-file-size", "0"),
-         ("max-file-size", "65MiB"), ("max-file-size", "67108865"), ("max-file-size", "-1"), ("op-timeout", "0"),
+         ("max-file-size", "6GiB"), ("max-file-size", "5368709121"), ("max-file-size", "-1"), ("op-timeout", "0"),
          ("op-timeout", "3601"), ("op-timeout", "10s"), ("drain-timeout", "-1"), ("drain-timeout", "86401"),
          ("request-timeout", "0"), ("send-timeout", "0"), ("send-timeout", "soon"), ("access-log", "yes"),
          ("access-log", "ON"), ("log-level", "verbose"), ("log-level", "INFO"), ("pool", ""), ("spool-dir", ""),
-         ("listen", "")]
+         ("listen", ""), ("upload-grace", "9"), ("download-grace", "0"), ("collect-interval", "0"), ("data-pool", "")]
 
 
 def test_wrong_options_are_named(stack):
