@@ -239,20 +239,26 @@ static int walk_shard(struct collector *collector, uint32_t shard)
     struct timeval duration = {LOCK_SECONDS, 0};
     char object[GC_OBJECT_SIZE], cookie[HEAD_TAG_SIZE];
     struct buffer after = {NULL, 0, 0};
+    bool locked;
     int result;
 
     gc_object_of_shard(shard, object);
+    /* Before anything was ever noted there is no such object, and locking it would make one. */
+    result = rados_stat(collector->log, object, NULL, NULL);
+    if (result < 0)
+        return result == -ENOENT ? 0 : result;
     head_new_tag(cookie);
     result = rados_lock_exclusive(collector->log, object, LOCK_NAME, cookie, "", &duration, 0);
     if (result == -EBUSY)
         return 0;
-    if (result < 0)
-        return result;
+    /* A full pool takes no lock, and then it is needed the most that somebody makes room. */
+    locked = result == 0;
     buffer_append_text(&after, "");
     while ((result = walk_some(collector, object, &after)) == 1)
         ;
     buffer_free(&after);
-    (void)rados_unlock(collector->log, object, LOCK_NAME, cookie);
+    if (locked)
+        (void)rados_unlock(collector->log, object, LOCK_NAME, cookie);
     return result;
 }
 

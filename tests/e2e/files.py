@@ -321,3 +321,8 @@ def command_bytes(stack, *words):
     """A `rados` or `ceph` command's output, which need not be UTF-8."""
     return subprocess.run(words, env=stack.cluster_environment(), timeout=60, check=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
+
+
+def objects_of_pool(stack):
+    """How many RADOS objects the pool holds: files, stripes and the service's own, as its quota counts them."""
+    return len(command_bytes(stack, "rados", "-p", stack.env["CEPH_POOL"], "--all", "ls").splitlines())

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from backend import Backend, backend, backend_environment, binary
-from files import KIB, MIB, Files, Wire, content, digest, encode, head_of, is_problem, send_chunked, target_of
+from files import KIB, MIB, Files, Wire, content, digest, head_of, is_problem, send_chunked, target_of
 from stack import Client, is_up, request, wait_for
 
 

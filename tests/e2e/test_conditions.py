@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from files import (KIB, at_once, content, digest, encode, everywhere, file_part, files, form, head_of, is_problem,
+from files import (KIB, at_once, content, digest, encode, everywhere, file_part, form, head_of, is_problem,
                    post, target_of, Wire)
 from stack import Client, request
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from files import (KIB, MIB, Files, Wire, content, digest, encode, everywhere, file_part, files, form, head_of,
-                   is_problem, target_of)
+from files import (KIB, MIB, Wire, content, digest, encode, everywhere, file_part, files, form, head_of,
+                   target_of)
 from stack import Client, raw, request, wait_for
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 
 from files import (BODY_SIZE_MAX, FILE_SIZE_MAX, KIB, MIB, Files, Wire, at_once, command_bytes, content,
-                   digest, encode, everywhere, file_part, files, form, head_of, is_problem, post,
+                   digest, encode, everywhere, file_part, form, head_of, is_problem, post,
                    send_chunked, target_of)
 from stack import Client, request
 

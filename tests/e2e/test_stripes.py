@@ -207,6 +207,25 @@ def _put_status(port, name, body):
         return client.put(target_of(name), body).status
 
 
+def test_a_full_pool_is_made_room_in(stack, files):
+    """Deleting works, and so does the collection that gives the space back."""
+    pool = stack.env["CEPH_POOL"]
+    name = files.name("file")
+    assert files.put(name, content(2 * STRIPE)).status == 201
+    old = uid_of(stack, name)
+    stack.command("ceph", "osd", "pool", "set-quota", pool, "max_objects", "1")
+    try:
+        refused = (files.put(files.name(f"extra {number}"), b"x").status for number in range(10_000))
+        wait_for(lambda: next(refused) == 507, 60, "the pool to be full", 0.2)
+        assert is_problem(files.put(files.name("large"), content(STRIPE + 1)), 507, "full")
+        assert files.delete(name).status == 204
+        assert files.get(name).status == 404
+        wait_for(lambda: old not in stripes(stack), 60, "the stripes to be collected", 0.2)
+    finally:
+        stack.command("ceph", "osd", "pool", "set-quota", pool, "max_objects", "0")
+    wait_for(lambda: files.put(files.name("room"), b"x").status == 201, 60, "room", 0.2)
+
+
 def test_layout(stack, work_dir, free_port):
     layout = json.loads(rados(stack, "get", "layout", "-", namespace="layout"))
     assert layout == {"format": 1, "stripe_size": STRIPE, "index_shards": 16, "gc_shards": 16,
