@@ -198,10 +198,6 @@ void cluster_stop(struct cluster *cluster)
     stop_request(&cluster->stop);
     pthread_join(cluster->thread, NULL);
 
-    if (cluster_is_ready(cluster)) {
-        close_ioctxs(cluster, cluster->options.loops * SPACE_COUNT);
-        rados_shutdown(cluster->rados);
-    }
     stop_destroy(&cluster->stop);
     free(cluster);
 }

@@ -42,7 +42,11 @@ struct cluster_options {
 /* Begins to connect and returns at once. The options' strings must live as long as the cluster. */
 struct cluster *cluster_start(const struct cluster_options *options);
 
-/* Stops trying, disconnects, frees. No operation may be under way. */
+/*
+ * Stops trying to connect, and frees. Not for a cluster that is ready: one of librados' threads may still be on its way
+ * out of the completion of an operation whose result is here already, and shutting librados down then frees what that
+ * thread uses. A process that has been connected has to end without it.
+ */
 void cluster_stop(struct cluster *cluster);
 
 /* Any thread. */

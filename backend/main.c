@@ -7,6 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include "announce.h"
 #include "api.h"
 #include "cluster.h"
@@ -214,6 +218,15 @@ static bool wait_for_end(struct backend *backend, const sigset_t *signals)
     return true;
 }
 
+/* Without librados' own end; see cluster_stop. */
+static _Noreturn void end_process(int status)
+{
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_do_leak_check();
+#endif
+    _exit(status);
+}
+
 static int run(struct backend *backend)
 {
     sigset_t signals;
@@ -247,10 +260,10 @@ static int run(struct backend *backend)
     collector_stop(backend->collector);
     workers_stop(backend->api.workers);
     http_server_stop(backend->server);
-    cluster_stop(backend->api.cluster);
-    store_free(backend->api.store);
+    if (!cluster_is_ready(backend->api.cluster))
+        cluster_stop(backend->api.cluster);
     log_info("ended");
-    return refused ? 1 : 0;
+    end_process(refused ? 1 : 0);
 }
 
 int main(int argc, char **argv)

@@ -23,12 +23,6 @@ struct store *store_new(struct cluster *cluster, const struct store_options *opt
     return store;
 }
 
-void store_free(struct store *store)
-{
-    free(store->lanes);
-    free(store);
-}
-
 enum store_result store_result_of_errno(struct store *store, int error, const char *doing, const char *object)
 {
     enum store_result result;

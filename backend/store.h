@@ -53,10 +53,9 @@ struct store {
     struct lane *lanes; /* one per loop */
 };
 
-/* `homes` holds options->loops event loops, numbered by their index. */
+/* `homes` holds options->loops event loops, numbered by their index. A store stays until the process ends. */
 struct store *store_new(struct cluster *cluster, const struct store_options *options,
                         struct executor *const *homes);
-void store_free(struct store *store);
 
 /* ---- steps that several calls are made of ---- */
 
