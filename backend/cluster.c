@@ -197,7 +197,9 @@ void cluster_stop(struct cluster *cluster)
 {
     stop_request(&cluster->stop);
     pthread_join(cluster->thread, NULL);
-
+    /* It may have connected just now, and is then not to be taken down any more. */
+    if (cluster_is_ready(cluster))
+        return;
     stop_destroy(&cluster->stop);
     free(cluster);
 }
