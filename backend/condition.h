@@ -38,12 +38,4 @@ enum condition_result conditions_evaluate(const struct conditions *conditions,
 /* True when there is no If-Range, or it names what is there, so that Range may be used. */
 bool condition_if_range(const struct conditions *conditions, const struct validators *validators);
 
-/* True when the conditions ask for something to be there or not to be there, so that a blind write will not
- * do. */
-static inline bool conditions_guard_writes(const struct conditions *conditions)
-{
-    return conditions->if_match.base != NULL || conditions->if_none_match.base != NULL ||
-           conditions->if_unmodified_since.base != NULL;
-}
-
 #endif

@@ -1,7 +1,6 @@
 #include "manifest.h"
 
 #include "little_endian.h"
-#include "xalloc.h"
 
 enum {
     FIELD_SIZE = 1,
@@ -122,33 +121,4 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
         }
     }
     return size_seen && modified_seen;
-}
-
-static struct slice copy_slice(struct slice from, char **place)
-{
-    struct slice to = {from.base != NULL ? *place : NULL, from.len};
-    if (from.len != 0)
-        memcpy(*place, from.base, from.len);
-    *place += from.len;
-    return to;
-}
-
-void manifest_copy(const struct manifest *from, struct manifest *to, char **storage)
-{
-    size_t size = from->media_type.len, i;
-    char *place;
-
-    for (i = 0; i < from->metadata_count; i++)
-        size += from->metadata[i].name.len + from->metadata[i].value.len;
-    *storage = place = xmalloc(size + 1);
-
-    to->size = from->size;
-    to->modified_ns = from->modified_ns;
-    to->stripe_size = from->stripe_size;
-    to->media_type = copy_slice(from->media_type, &place);
-    to->metadata_count = from->metadata_count;
-    for (i = 0; i < from->metadata_count; i++) {
-        to->metadata[i].name = copy_slice(from->metadata[i].name, &place);
-        to->metadata[i].value = copy_slice(from->metadata[i].value, &place);
-    }
 }

@@ -59,7 +59,4 @@ void manifest_encode(const struct manifest *manifest, struct buffer *to);
  * program does not know. */
 bool manifest_decode(struct slice bytes, struct manifest *manifest);
 
-/* Deep copy: the slices of *to point into *storage, which the caller frees with free(). */
-void manifest_copy(const struct manifest *from, struct manifest *to, char **storage);
-
 #endif

@@ -275,20 +275,6 @@ static void test_if_range_on_each_weekday(void **state)
     }
 }
 
-static void test_guard_writes(void **state)
-{
-    struct conditions none = {.if_range = slice_of(ETAG), .if_modified_since = slice_of(AFTER)};
-    struct conditions match = {.if_match = slice_of("*")};
-    struct conditions none_match = {.if_none_match = slice_of("*")};
-    struct conditions unmodified = {.if_unmodified_since = slice_of(AFTER)};
-
-    (void)state;
-    assert_false(conditions_guard_writes(&none));
-    assert_true(conditions_guard_writes(&match));
-    assert_true(conditions_guard_writes(&none_match));
-    assert_true(conditions_guard_writes(&unmodified));
-}
-
 /* Random lists of tags, of which it is known while they are built whether they match. */
 static void test_lists_against_model(void **state)
 {
@@ -368,7 +354,6 @@ int main(void)
         cmocka_unit_test(test_problem_not_with_dates),
         cmocka_unit_test(test_if_range),
         cmocka_unit_test(test_if_range_on_each_weekday),
-        cmocka_unit_test(test_guard_writes),
         cmocka_unit_test(test_lists_against_model),
         cmocka_unit_test(test_lists_of_any_bytes),
     };

@@ -390,49 +390,6 @@ static void test_any_fields(void **state)
     }
 }
 
-/* ---- copies ---- */
-
-static void test_copy(void **state)
-{
-    uint64_t seed;
-
-    (void)state;
-    for (seed = 1; seed <= 500; seed++) {
-        struct random random = random_seeded(seed);
-        struct buffer bytes = {NULL, 0, 0}, encoded = {NULL, 0, 0}, again = {NULL, 0, 0};
-        struct manifest manifest, copy;
-        char *storage;
-
-        random_manifest(&random, &bytes, &manifest);
-        encode(&manifest, &encoded);
-        memset(&copy, 0xa5, sizeof(copy));
-        manifest_copy(&manifest, &copy, &storage);
-        /* Of the original nothing is left. */
-        memset(bytes.base, 0, bytes.len);
-        buffer_free(&bytes);
-        memset(&manifest, 0, sizeof(manifest));
-        assert_seeded(slice_equals(encode(&copy, &again), buffer_slice(&encoded)), seed);
-        free(storage);
-        buffer_free(&encoded);
-        buffer_free(&again);
-    }
-}
-
-static void test_copy_keeps_absent_and_empty_apart(void **state)
-{
-    struct manifest absent = {.media_type = SLICE_ABSENT}, empty = {.media_type = BYTES("")}, copy;
-    char *storage;
-
-    (void)state;
-    manifest_copy(&absent, &copy, &storage);
-    assert_null(copy.media_type.base);
-    free(storage);
-    manifest_copy(&empty, &copy, &storage);
-    assert_non_null(copy.media_type.base);
-    assert_int_equal(copy.media_type.len, 0);
-    free(storage);
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -448,8 +405,6 @@ int main(void)
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_any_fields),
-        cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_copy_keeps_absent_and_empty_apart),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
