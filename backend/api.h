@@ -13,6 +13,7 @@
 #include "collector.h"
 #include "condition.h"
 #include "http.h"
+#include "indexer.h"
 #include "json.h"
 #include "problem.h"
 #include "store.h"
@@ -24,6 +25,7 @@ struct api {
     struct store *store;
     struct workers *workers;
     struct collector_counters collector;
+    struct indexer_counters indexer;
     const char *backend_name;
     uint64_t file_size_max;
     int64_t started_ms; /* on clock_monotonic_ms */

@@ -70,6 +70,21 @@ void api_metrics(struct api *api, struct http_request *request)
            atomic_load(&api->collector.stripes_removed));
     single(&body, "collector_uploads_given_up_total", "counter", "Unfinished uploads given up by them.",
            atomic_load(&api->collector.uploads_given_up));
+    single(&body, "collector_files_expired_total", "counter",
+           "Files removed by them since their time was over.", atomic_load(&api->collector.files_expired));
+    single(&body, "index_entries_moved_total", "counter",
+           "Changes moved from the index's journals to its shards.", atomic_load(&api->indexer.moved));
+    single(&body, "index_repairs_total", "counter",
+           "Index entries that did not say what the file's head did.", atomic_load(&api->indexer.repaired));
+    single(&body, "scrubs_total", "counter",
+           "Comparisons of all files with the index finished by this backend.",
+           atomic_load(&api->indexer.scrubs));
+    single(&body, "scrub_heads_total", "counter", "Files compared by them.",
+           atomic_load(&api->indexer.scrub_heads));
+    single(&body, "scrub_steps_done", "gauge", "How far the comparison under way on this backend is.",
+           atomic_load(&api->indexer.scrub_step));
+    single(&body, "scrub_steps", "gauge", "Of so many steps; 0 when there is none under way here.",
+           atomic_load(&api->indexer.scrub_steps));
 
     http_add_field_text(request, "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
     http_respond(request, 200, buffer_slice(&body));

@@ -20,6 +20,7 @@ struct cluster;
 enum cluster_space {
     SPACE_HEADS,   /* --pool, the default namespace: what `rados ls` shows */
     SPACE_GC,      /* --pool, "gc" */
+    SPACE_INDEX,   /* --pool, "index" */
     SPACE_STRIPES, /* --data-pool, "stripe" */
     SPACE_COUNT,
 };

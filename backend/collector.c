@@ -4,6 +4,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "blocking.h"
+#include "executor.h"
+#include "fault.h"
+#include "gc.h"
 #include "log.h"
 #include "stop.h"
 #include "xalloc.h"
@@ -14,6 +18,7 @@
 
 struct collector {
     struct cluster *cluster;
+    struct doubts *doubts;
     struct collector_options options;
     struct collector_counters *counters;
     pthread_t thread;
@@ -40,15 +45,6 @@ static void guard_entry(rados_write_op_t operation, const struct found *found, i
                             result);
 }
 
-static int write_log(struct collector *collector, const char *object, rados_write_op_t operation)
-{
-    int error =
-        rados_write_op_operate(operation, collector->log, object, NULL, LIBRADOS_OPERATION_FULL_FORCE);
-
-    rados_release_write_op(operation);
-    return error;
-}
-
 static int remove_entry(struct collector *collector, const char *object, const struct found *found)
 {
     rados_write_op_t operation = rados_create_write_op();
@@ -57,7 +53,7 @@ static int remove_entry(struct collector *collector, const char *object, const s
 
     guard_entry(operation, found, &compared);
     rados_write_op_omap_rm_keys(operation, &key, 1);
-    return write_log(collector, object, operation);
+    return blocking_write(collector->log, object, operation);
 }
 
 /* The entry of an upload that was given up becomes that of a dead version: its stripes wait for the second grace, since
@@ -72,30 +68,17 @@ static int turn_into_dead(struct collector *collector, const char *object, const
     int compared, error;
 
     entry.kind = GC_DEAD;
-    entry.noted_ns = clock_realtime_ns();
+    entry.time_ns = clock_realtime_ns();
     gc_entry_encode(&entry, &value);
     len = value.len;
     guard_entry(operation, found, &compared);
     rados_write_op_omap_set(operation, &key, (const char *const *)&value.base, &len, 1);
-    error = write_log(collector, object, operation);
+    error = blocking_write(collector->log, object, operation);
     buffer_free(&value);
     return error;
 }
 
 /* ---- the head ---- */
-
-static int read_head(struct collector *collector, const char *name, struct head *head)
-{
-    rados_read_op_t operation = rados_create_read_op();
-    struct head_reading reading;
-    int error;
-
-    head_add_to_read(operation, &reading);
-    error = rados_read_op_operate(operation, collector->heads, name, LIBRADOS_OPERATION_NOFLAG);
-    rados_release_read_op(operation);
-    /* This ioctx is used by this thread only, so the last version is that of this operation. */
-    return head_take(&reading, error, error < 0 ? 0 : rados_get_last_version(collector->heads), head);
-}
 
 /*
  * Takes away the right to publish `uid`, and the head with it if that was all that it was there for. For a head that uses
@@ -106,19 +89,15 @@ static int touch_head(struct collector *collector, const struct found *found, co
 {
     rados_write_op_t operation = rados_create_write_op();
     char pending[HEAD_PENDING_SIZE];
-    int error;
 
     rados_write_op_assert_version(operation, head->version);
-    if (!head->exists && head->pending_count == 1) {
+    if (!head->exists && !head->expired && head->pending_count == 1) {
         rados_write_op_remove(operation);
     } else {
         head_pending_name(found->uid, pending);
         rados_write_op_rmxattr(operation, pending);
     }
-    error =
-        rados_write_op_operate(operation, collector->heads, found->name, NULL, LIBRADOS_OPERATION_FULL_FORCE);
-    rados_release_write_op(operation);
-    return error;
+    return blocking_write(collector->heads, found->name, operation);
 }
 
 /* ---- one entry ---- */
@@ -134,9 +113,7 @@ static int remove_stripes(struct collector *collector, const struct found *found
 
         stripe_object(found->uid, i, object);
         rados_write_op_remove(operation);
-        error = rados_write_op_operate(operation, collector->stripes, object, NULL,
-                                       LIBRADOS_OPERATION_FULL_FORCE);
-        rados_release_write_op(operation);
+        error = blocking_write(collector->stripes, object, operation);
         if (error == 0)
             atomic_fetch_add(&collector->counters->stripes_removed, 1);
         else if (error != -ENOENT)
@@ -147,34 +124,101 @@ static int remove_stripes(struct collector *collector, const struct found *found
 
 static bool is_old_enough(const struct collector *collector, const struct gc_entry *entry)
 {
-    int64_t age_ns = clock_realtime_ns() - entry->noted_ns;
+    int64_t age_ns = clock_realtime_ns() - entry->time_ns;
     unsigned grace = entry->kind == GC_UPLOAD ? collector->options.upload_grace_seconds
-                                              : collector->options.download_grace_seconds;
+                     : entry->kind == GC_DEAD ? collector->options.download_grace_seconds
+                                              : 0;
 
-    return age_ns / 1000000000 >= (int64_t)grace;
+    return age_ns >= 0 && age_ns / 1000000000 >= (int64_t)grace;
 }
 
-static int judge(struct collector *collector, const char *object, const struct found *found)
+/* A stripe set is in use, or may be published, or is garbage: the head knows. */
+static int judge_stripes(struct collector *collector, const char *object, const struct found *found,
+                         const struct head *head)
 {
-    struct head head;
-    int error = read_head(collector, found->name, &head);
+    int error;
 
-    if (error == 0 && strcmp(head.uid, found->uid) == 0) {
-        error = touch_head(collector, found, &head);
+    if (strcmp(head->uid, found->uid) == 0) {
+        error = touch_head(collector, found, head);
+        fault_point("collector-touched");
         if (error == 0)
             error = remove_entry(collector, object, found);
-    } else if (error == 0 && head_has_pending(&head, found->uid)) {
-        error = touch_head(collector, found, &head);
+        /* Who published it may have died before it could tell the index. */
+        if (found->entry.kind == GC_UPLOAD)
+            doubts_add(collector->doubts, found->entry.name);
+    } else if (head_has_pending(head, found->uid)) {
+        error = touch_head(collector, found, head);
+        fault_point("collector-gave-up");
         if (error == 0) {
             error = turn_into_dead(collector, object, found);
             atomic_fetch_add(&collector->counters->uploads_given_up, 1);
             log_info("gave up an upload of \"%s\" that has not been finished", found->name);
         }
-    } else if (error == 0) {
+    } else {
         error = remove_stripes(collector, found);
+        fault_point("collector-removed");
         if (error == 0)
             error = remove_entry(collector, object, found);
     }
+    return error;
+}
+
+static int note_dead(struct collector *collector, const struct found *found, const struct head *head)
+{
+    struct gc_entry entry = {.kind = GC_DEAD,
+                             .time_ns = clock_realtime_ns(),
+                             .stripes = head->stripe_count,
+                             .name = found->entry.name};
+    rados_write_op_t operation = rados_create_write_op();
+    struct buffer value = {NULL, 0, 0};
+    const char *key = head->uid;
+    char object[GC_OBJECT_SIZE];
+    size_t len;
+
+    gc_entry_encode(&entry, &value);
+    len = value.len;
+    rados_write_op_omap_set(operation, &key, (const char *const *)&value.base, &len, 1);
+    buffer_free(&value);
+    gc_object_of_uid(key, cluster_layout(collector->cluster)->gc_shards, object);
+    return blocking_write(collector->log, object, operation);
+}
+
+/* The time of a version is over. If it is still what its name stands for, it goes as if somebody had deleted it. */
+static int judge_expiry(struct collector *collector, const char *object, const struct found *found,
+                        const struct head *head)
+{
+    char etag[HEAD_ETAG_SIZE];
+    int error = 0;
+
+    head_etag_of_tag(found->uid, etag);
+    if (head->expired && strcmp(head->etag, etag) == 0) {
+        rados_write_op_t removal;
+
+        if (head->uid[0] != '\0')
+            error = note_dead(collector, found, head);
+        if (error < 0)
+            return error;
+        removal = rados_create_write_op();
+        head_add_to_removal(removal, head);
+        error = blocking_write(collector->heads, found->name, removal);
+        fault_point("collector-expired");
+        if (error == 0)
+            atomic_fetch_add(&collector->counters->files_expired, 1);
+    }
+    /* Also when it went earlier: this may be what a crash left of the work above. */
+    doubts_add(collector->doubts, found->entry.name);
+    return error < 0 ? error : remove_entry(collector, object, found);
+}
+
+static int judge(struct collector *collector, const char *object, const struct found *found)
+{
+    struct head head;
+    int error = blocking_read_head(collector->heads, found->name, &head);
+
+    if (error == 0 && found->entry.kind == GC_EXPIRY)
+        error = judge_expiry(collector, object, found, &head);
+    else if (error == 0)
+        error = judge_stripes(collector, object, found, &head);
     head_free(&head);
     return error;
 }
@@ -310,12 +354,14 @@ static void *collect(void *argument)
     return NULL;
 }
 
-struct collector *collector_start(struct cluster *cluster, const struct collector_options *options,
+struct collector *collector_start(struct cluster *cluster, struct doubts *doubts,
+                                  const struct collector_options *options,
                                   struct collector_counters *counters)
 {
     struct collector *collector = xcalloc(1, sizeof(*collector));
 
     collector->cluster = cluster;
+    collector->doubts = doubts;
     collector->options = *options;
     collector->counters = counters;
     stop_init(&collector->stop);

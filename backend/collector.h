@@ -2,14 +2,17 @@
 #define CEPH_LB_COLLECTOR_H
 
 /*
- * Gives back the space of stripe sets that are of no use any more: a thread that walks the gc log now and then. Every
- * backend has one; a RADOS lock on each shard keeps two from doing the same work, but nothing depends on it.
+ * Gives back the space of stripe sets that are of no use any more, and removes files whose time is over: a thread that walks
+ * the gc log now and then. Every backend has one; a RADOS lock on each shard keeps two from doing the same work, but nothing depends on it.
  *
  * What is garbage, the head decides, never a clock: an entry's uid is the head's own (in use), or `pending` there (it
  * may still be published), or neither, and then nothing can publish it. Times only say how long to wait before asking.
  */
 
-#include "store.h"
+#include <stdatomic.h>
+
+#include "cluster.h"
+#include "doubts.h"
 
 struct collector;
 
@@ -24,9 +27,12 @@ struct collector_counters {
     atomic_uint_fast64_t walks;
     atomic_uint_fast64_t stripes_removed;
     atomic_uint_fast64_t uploads_given_up;
+    atomic_uint_fast64_t files_expired;
 };
 
-struct collector *collector_start(struct cluster *cluster, const struct collector_options *options,
+/* Names whose index entry may be wrong go into `doubts`. */
+struct collector *collector_start(struct cluster *cluster, struct doubts *doubts,
+                                  const struct collector_options *options,
                                   struct collector_counters *counters);
 
 /* Ends the thread after the entry that it is at. */

@@ -15,7 +15,7 @@ void gc_entry_encode(const struct gc_entry *entry, struct buffer *to)
 
     buffer_append(to, version_1, sizeof(version_1));
     buffer_append(to, &kind, 1);
-    little_endian_append(to, (uint64_t)entry->noted_ns, 8);
+    little_endian_append(to, (uint64_t)entry->time_ns, 8);
     little_endian_append(to, entry->stripes, 8);
     buffer_append_slice(to, entry->name);
 }
@@ -25,10 +25,11 @@ bool gc_entry_decode(struct slice bytes, struct gc_entry *entry)
     if (bytes.len < FIXED_SIZE || memcmp(bytes.base, version_1, sizeof(version_1)) != 0)
         return false;
     entry->kind = (enum gc_kind)bytes.base[2];
-    entry->noted_ns = (int64_t)little_endian_read(bytes.base + 3, 8);
+    entry->time_ns = (int64_t)little_endian_read(bytes.base + 3, 8);
     entry->stripes = little_endian_read(bytes.base + 11, 8);
     entry->name = (struct slice){bytes.base + FIXED_SIZE, bytes.len - FIXED_SIZE};
-    return (entry->kind == GC_UPLOAD || entry->kind == GC_DEAD) && entry->name.len != 0;
+    return (entry->kind == GC_UPLOAD || entry->kind == GC_DEAD || entry->kind == GC_EXPIRY) &&
+           entry->name.len != 0;
 }
 
 void gc_object_of_shard(uint32_t shard, char object[GC_OBJECT_SIZE])

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "executor.h"
 #include "log.h"
 #include "xalloc.h"
 
@@ -56,6 +57,7 @@ static void make_foreign(struct head *head, const struct head_reading *reading)
     head->manifest.size = reading->size;
     head->manifest.modified_ns = (int64_t)reading->modified * 1000000000;
     head->manifest.stripe_size = 0;
+    head->manifest.expires_ns = 0;
     head->manifest.media_type = SLICE_ABSENT;
     head->manifest.metadata_count = 0;
     snprintf(head->etag, sizeof(head->etag), "\"rados-%" PRIu64 "\"", head->version);
@@ -75,7 +77,7 @@ int head_take(struct head_reading *reading, int result, uint64_t version, struct
     bool decoded;
     int error = result;
 
-    head->object_exists = head->exists = false;
+    head->object_exists = head->exists = head->expired = head->foreign = false;
     head->version = version;
     head->storage = NULL;
     head->uid[0] = '\0';
@@ -99,11 +101,12 @@ int head_take(struct head_reading *reading, int result, uint64_t version, struct
     if (decoded)
         head->stripe_count = manifest_stripe_count(&head->manifest);
     if (decoded && is_consistent(head, reading)) {
-        head->exists = true;
+        head->expired = manifest_is_expired(&head->manifest, clock_realtime_ns());
+        head->exists = !head->expired;
         head_etag_of_tag(xattrs.tag, head->etag);
     } else {
         make_foreign(head, reading);
-        head->exists = xattrs.tag_seen || head->pending_count == 0 || reading->size != 0;
+        head->exists = head->foreign = xattrs.tag_seen || head->pending_count == 0 || reading->size != 0;
     }
     return 0;
 }
@@ -119,6 +122,19 @@ void head_add_to_write(rados_write_op_t operation, const char *tag, const char *
     if (uid != NULL)
         rados_write_op_setxattr(operation, HEAD_XATTR_UID, uid, HEAD_TAG_SIZE - 1);
     buffer_free(&encoded);
+}
+
+void head_add_to_removal(rados_write_op_t operation, const struct head *head)
+{
+    rados_write_op_assert_version(operation, head->version);
+    if (head->pending_count == 0) {
+        rados_write_op_remove(operation);
+        return;
+    }
+    rados_write_op_truncate(operation, 0);
+    rados_write_op_rmxattr(operation, HEAD_XATTR_TAG);
+    rados_write_op_rmxattr(operation, HEAD_XATTR_MANIFEST);
+    rados_write_op_rmxattr(operation, HEAD_XATTR_UID);
 }
 
 void head_pending_name(const char *uid, char name[HEAD_PENDING_SIZE])

@@ -33,6 +33,8 @@
 struct head {
     bool object_exists; /* there is a RADOS object of this name */
     bool exists;        /* and it is a file */
+    bool expired;       /* it was a file, until its time was over */
+    bool foreign;       /* it is a file that another program put there */
     uint64_t version;   /* RADOS' own of the object: grows with every change and removal */
     char etag[HEAD_ETAG_SIZE];
     char uid[HEAD_TAG_SIZE]; /* "" when there is none */
@@ -64,6 +66,10 @@ int head_take(struct head_reading *reading, int result, uint64_t version, struct
 /* Adds to a write operation the xattrs of a new version; `uid` is NULL when the object's own data is the content. */
 void head_add_to_write(rados_write_op_t operation, const char *tag, const char *uid,
                        const struct manifest *manifest);
+
+/* Adds to a write operation, guarded by the version that was read, that the file goes. What holds an upload's right to
+ * publish stays. */
+void head_add_to_removal(rados_write_op_t operation, const struct head *head);
 
 /* The name of the xattr by which the upload of a stripe set holds its right to publish it. */
 void head_pending_name(const char *uid, char name[HEAD_PENDING_SIZE]);

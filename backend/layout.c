@@ -11,11 +11,14 @@
 #define STRIPE_SIZE_MOST (64 * 1024 * 1024)
 #define SHARDS           16
 #define SHARDS_MOST      4096
+#define JOURNALS         2
+#define JOURNALS_MOST    64
 
 void layout_init(struct layout *layout, const char *data_pool)
 {
     layout->stripe_size = STRIPE_SIZE;
     layout->index_shards = layout->gc_shards = SHARDS;
+    layout->index_journals = JOURNALS;
     snprintf(layout->data_pool, sizeof(layout->data_pool), "%s", data_pool);
 }
 
@@ -27,15 +30,16 @@ void layout_encode(const struct layout *layout, struct buffer *to)
     json_member_number(gen, "format", LAYOUT_FORMAT);
     json_member_number(gen, "stripe_size", layout->stripe_size);
     json_member_number(gen, "index_shards", layout->index_shards);
+    json_member_number(gen, "index_journals", layout->index_journals);
     json_member_number(gen, "gc_shards", layout->gc_shards);
     json_member_text(gen, "data_pool", layout->data_pool);
     yajl_gen_map_close(gen);
     json_finish(gen, to);
 }
 
-static bool take_number(yajl_val tree, const char *key, int64_t most, uint32_t *number)
+static bool take_number(yajl_val tree, const char *key, int64_t otherwise, int64_t most, uint32_t *number)
 {
-    int64_t value = json_number_at(tree, key, 0);
+    int64_t value = json_number_at(tree, key, otherwise);
 
     *number = (uint32_t)value;
     return value >= 1 && value <= most;
@@ -47,9 +51,10 @@ static const char *decode_tree(yajl_val tree, struct layout *layout)
 
     if (json_number_at(tree, "format", 0) != LAYOUT_FORMAT)
         return "its format is not 1, the only one that this version knows";
-    if (!take_number(tree, "stripe_size", STRIPE_SIZE_MOST, &layout->stripe_size) ||
-        !take_number(tree, "index_shards", SHARDS_MOST, &layout->index_shards) ||
-        !take_number(tree, "gc_shards", SHARDS_MOST, &layout->gc_shards) || data_pool[0] == '\0' ||
+    if (!take_number(tree, "stripe_size", 0, STRIPE_SIZE_MOST, &layout->stripe_size) ||
+        !take_number(tree, "index_shards", 0, SHARDS_MOST, &layout->index_shards) ||
+        !take_number(tree, "index_journals", JOURNALS, JOURNALS_MOST, &layout->index_journals) ||
+        !take_number(tree, "gc_shards", 0, SHARDS_MOST, &layout->gc_shards) || data_pool[0] == '\0' ||
         strlen(data_pool) >= sizeof(layout->data_pool))
         return "it is damaged";
     strcpy(layout->data_pool, data_pool);

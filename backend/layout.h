@@ -5,9 +5,10 @@
  * How files lie in a pool: written once, by the first backend that ever used the pool, and read by every backend at its
  * start. It is a JSON object in the RADOS object "layout" of the namespace "layout":
  *
- *     {"format": 1, "stripe_size": 4194304, "index_shards": 16, "gc_shards": 16, "data_pool": "data"}
+ *     {"format": 1, "stripe_size": 4194304, "index_shards": 16, "index_journals": 2, "gc_shards": 16,
+ *       "data_pool": "data"}
  *
- * A format that is not ours is refused, and so is a data pool other than the one written there.
+ * Without index_journals there are 2. A format that is not ours is refused, and so is a data pool other than the one written there.
  */
 
 #include <rados/librados.h>
@@ -20,7 +21,7 @@
 
 struct layout {
     uint32_t stripe_size; /* bytes */
-    uint32_t index_shards, gc_shards;
+    uint32_t index_shards, index_journals, gc_shards;
     char data_pool[LAYOUT_DATA_POOL_SIZE_MAX];
 };
 

@@ -16,6 +16,7 @@
 #include "cluster.h"
 #include "collector.h"
 #include "http.h"
+#include "indexer.h"
 #include "log.h"
 #include "options.h"
 #include "store.h"
@@ -34,6 +35,7 @@ struct backend {
     struct http_server *server;
     struct announcer *announcer; /* NULL without --announce */
     struct collector *collector;
+    struct indexer *indexer;
     struct api api;
 };
 
@@ -130,13 +132,19 @@ static void start_api(struct backend *backend)
         .upload_grace_seconds = (unsigned)options->upload_grace,
         .download_grace_seconds = (unsigned)options->download_grace,
     };
+    struct indexer_options indexer = {
+        .scrub_interval_seconds = (unsigned)options->scrub_interval,
+        .scrub_rate = (unsigned)options->scrub_rate,
+        .tombstone_seconds = (unsigned)options->upload_grace,
+    };
     struct api *api = &backend->api;
 
     api->server = backend->server;
     api->cluster = cluster_start(&cluster);
     api->store = store_new(api->cluster, &store, http_server_loops(backend->server));
     api->workers = workers_start((unsigned)options->workers);
-    backend->collector = collector_start(api->cluster, &collector, &api->collector);
+    backend->collector = collector_start(api->cluster, api->store->doubts, &collector, &api->collector);
+    backend->indexer = indexer_start(api->cluster, api->store->doubts, &indexer, &api->indexer);
     api->backend_name = options->announce_address;
     api->file_size_max = options->max_file_size;
     api->started_ms = clock_monotonic_ms();
@@ -258,6 +266,8 @@ static int run(struct backend *backend)
         _exit(1);
 
     collector_stop(backend->collector);
+    indexer_stop(backend->indexer);
+    store_stop(backend->api.store);
     workers_stop(backend->api.workers);
     http_server_stop(backend->server);
     if (!cluster_is_ready(backend->api.cluster))

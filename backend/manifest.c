@@ -8,6 +8,7 @@ enum {
     FIELD_MEDIA_TYPE = 3,
     FIELD_METADATA = 4,
     FIELD_STRIPE_SIZE = 5,
+    FIELD_EXPIRES = 6,
     FIELD_OPTIONAL_FROM = 128
 };
 
@@ -35,6 +36,8 @@ void manifest_encode(const struct manifest *manifest, struct buffer *to)
     append_number(to, FIELD_MODIFIED, (uint64_t)manifest->modified_ns);
     if (manifest->stripe_size != 0)
         append_number(to, FIELD_STRIPE_SIZE, manifest->stripe_size);
+    if (manifest->expires_ns != 0)
+        append_number(to, FIELD_EXPIRES, (uint64_t)manifest->expires_ns);
     if (manifest->media_type.base != NULL) {
         append_header(to, FIELD_MEDIA_TYPE, manifest->media_type.len);
         buffer_append_slice(to, manifest->media_type);
@@ -66,6 +69,7 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
     bool size_seen = false, modified_seen = false;
 
     manifest->stripe_size = 0;
+    manifest->expires_ns = 0;
     manifest->media_type = SLICE_ABSENT;
     manifest->metadata_count = 0;
     if (bytes.len < sizeof(version_1) || memcmp(bytes.base, version_1, sizeof(version_1)) != 0)
@@ -104,6 +108,13 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
                 return false;
             manifest->stripe_size = little_endian_read(value.base, 8);
             if (manifest->stripe_size == 0)
+                return false;
+            break;
+        case FIELD_EXPIRES:
+            if (manifest->expires_ns != 0 || value.len != 8)
+                return false;
+            manifest->expires_ns = (int64_t)little_endian_read(value.base, 8);
+            if (manifest->expires_ns == 0)
                 return false;
             break;
         case FIELD_MEDIA_TYPE:

@@ -16,6 +16,7 @@
  *     3   media type; at most once
  *     4   one metadata field: name in lower case without "x-meta-", NUL, value; any number of times
  *     5   size of a stripe in bytes, 8 bytes little-endian, not 0; present when the content lies in stripes
+ *     6   when the file ceases to be, in nanoseconds since 1970 UTC, 8 bytes little-endian, not 0; at most once
  *
  * A reader skips ids from 128 up that it does not know, and refuses unknown ones below: they change the
  * meaning.
@@ -39,6 +40,7 @@ struct manifest {
     uint64_t size;
     int64_t modified_ns;
     uint64_t stripe_size;    /* 0: the content lies in the head itself */
+    int64_t expires_ns;      /* 0: never */
     struct slice media_type; /* absent when none is known */
     size_t metadata_count;
     struct metadata_field metadata[METADATA_FIELDS_MAX];
@@ -50,6 +52,11 @@ static inline uint64_t manifest_stripe_count(const struct manifest *manifest)
     if (manifest->stripe_size == 0)
         return 0;
     return manifest->size / manifest->stripe_size + (manifest->size % manifest->stripe_size != 0);
+}
+
+static inline bool manifest_is_expired(const struct manifest *manifest, int64_t now_ns)
+{
+    return manifest->expires_ns != 0 && manifest->expires_ns <= now_ns;
 }
 
 /* Appends the encoded form. */

@@ -63,6 +63,9 @@ static const struct option_row rows[] = {
      "for which the content of a replaced or deleted file stays for those who read it"},
     {"collect-interval", TYPE_NUMBER, AT(collect_interval), "60", 1, 86400, "SECONDS",
      "between two looks for content that is of no use any more"},
+    {"scrub-interval", TYPE_NUMBER, AT(scrub_interval), "3600", 1, 31536000, "SECONDS",
+     "between two comparisons of all files with the index of their names"},
+    {"scrub-rate", TYPE_NUMBER, AT(scrub_rate), "500", 1, 100000, "N", "files a second that one compares"},
 
     {"announce", TYPE_TEXT, AT(announce), NULL, 0, 0, "URL",
      "keep a row in the registry: mysql://USER@HOST[:PORT]/DATABASE or mysql://USER@unix:/PATH:/DATABASE"},

@@ -25,6 +25,8 @@ struct options {
     const char *ceph_name;
     uint64_t op_timeout;                                     /* seconds */
     uint64_t upload_grace, download_grace, collect_interval; /* seconds */
+    uint64_t scrub_interval;                                 /* seconds */
+    uint64_t scrub_rate;                                     /* heads a second */
 
     const char *announce;                                 /* a URL; NULL: do not */
     const char *announce_address;                         /* NULL: as `listen` */

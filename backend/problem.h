@@ -23,6 +23,7 @@
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The file is too large")                                          \
     X(PROBLEM_RANGE, 416, "range-not-satisfiable", "The file has no bytes in this range")                    \
     X(PROBLEM_EXPECTATION, 417, "expectation-failed", "The expectation cannot be met")                       \
+    X(PROBLEM_GIVEN_UP, 503, "upload-given-up", "The upload took too long and was given up")                 \
     X(PROBLEM_FAILED, 500, "failed", "The operation failed")                                                 \
     X(PROBLEM_UNAVAILABLE, 503, "unavailable", "Ceph cannot be reached at the moment")                       \
     X(PROBLEM_CONTENDED, 503, "contended", "Too many clients change this file at the moment")                \

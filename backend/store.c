@@ -20,7 +20,14 @@ struct store *store_new(struct cluster *cluster, const struct store_options *opt
         lane_init(&store->lanes[i], cluster, homes[i], options->loops, options->memory);
         store->lanes[i].operations = &store->counters.operations;
     }
+    store->journal = journal_start(cluster);
+    store->doubts = doubts_new();
     return store;
+}
+
+void store_stop(struct store *store)
+{
+    journal_stop(store->journal);
 }
 
 enum store_result store_result_of_errno(struct store *store, int error, const char *doing, const char *object)

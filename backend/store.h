@@ -3,9 +3,9 @@
 
 /*
  * Files in RADOS. Every call begins on an event loop and ends there, by a callback; nothing here blocks, but
- * for store_list and store_pool_statistics, which are for the workers.
+ * for store_list, which is for the workers.
  *
- * A file is one object today (head.h). Each change is one atomic operation on it, guarded by what was read
+ * What a file is, its head says (head.h). Each change is one atomic operation on it, guarded by what was read
  * before, so that of concurrent changes one wins whole and no one's conditions are evaluated against
  * something that has gone.
  */
@@ -14,9 +14,10 @@
 #include <stdint.h>
 
 #include "condition.h"
+#include "doubts.h"
 #include "executor.h"
-#include "gc.h"
 #include "head.h"
+#include "journal.h"
 #include "lane.h"
 #include "range.h"
 
@@ -30,6 +31,7 @@ enum store_result {
     STORE_UNAVAILABLE, /* Ceph did not answer in time, or not at all, or too much is waiting already */
     STORE_CONTENDED,   /* too many others change the same file just now */
     STORE_CHANGED,     /* reading: the file was replaced under way */
+    STORE_GIVEN_UP,    /* an upload that took too long; nothing of it is left */
     STORE_FAILED,      /* anything else; the log says what */
 };
 
@@ -51,58 +53,19 @@ struct store {
     struct store_options options;
     struct store_counters counters;
     struct lane *lanes; /* one per loop */
+    struct journal *journal;
+    struct doubts *doubts;
 };
 
-/* `homes` holds options->loops event loops, numbered by their index. A store stays until the process ends. */
+#define STORE_OBJECT_SIZE 1025 /* a name with a NUL behind it */
+
+/* `homes` holds options->loops event loops, numbered by their index. A store stays until the process ends; store_stop
+ * ends its thread, when no call is under way. */
 struct store *store_new(struct cluster *cluster, const struct store_options *options,
                         struct executor *const *homes);
-
-/* ---- steps that several calls are made of ---- */
-
-/* Reads the head of a file. */
-struct store_head_read {
-    struct store *store;
-    struct executor *home;
-    const char *object;                         /* the caller's */
-    int64_t deadline_ms;                        /* on clock_monotonic_ms */
-    void (*done)(struct store_head_read *read); /* on the loop; not from within store_head_read_begin */
-
-    int error;        /* 0, also when there is no such file, or a negative errno */
-    struct head head; /* the caller frees it after use, and before the next reading */
-
-    struct rados_call call;
-    struct head_reading reading;
-    rados_read_op_t operation;
-};
-
-void store_head_read_begin(struct store_head_read *read);
-
-/* Writes an entry of the gc log. */
-struct store_note {
-    struct store *store;
-    struct executor *home;
-    const char *uid;       /* the caller's */
-    struct gc_entry entry; /* `noted_ns` is filled in here */
-    int64_t deadline_ms;
-    void (*done)(struct store_note *note); /* on the loop; not from within store_note_begin */
-
-    int error; /* 0 or a negative errno */
-
-    struct rados_call call;
-};
-
-void store_note_begin(struct store_note *note);
+void store_stop(struct store *store);
 
 /* ---- putting ---- */
-
-#define STORE_OBJECT_SIZE     1025
-#define STORE_STRIPES_AT_ONCE 4 /* of one upload */
-
-struct store_put_stripe {
-    struct rados_call call;
-    struct store_put *put;
-    uint64_t number;
-};
 
 struct store_put {
     /* Set by the caller. All of it must live until `done`. */
@@ -118,22 +81,6 @@ struct store_put {
     enum store_result result;
     bool created; /* false: something was replaced */
     char etag[HEAD_ETAG_SIZE];
-
-    /* The store's own. */
-    char object[STORE_OBJECT_SIZE];
-    char tag[HEAD_TAG_SIZE];
-    char uid[HEAD_TAG_SIZE]; /* "": the content goes into the head */
-    struct store_head_read read;
-    struct store_note note;
-    struct rados_call call;
-    unsigned attempts;
-
-    struct store_put_stripe stripes[STORE_STRIPES_AT_ONCE];
-    uint64_t stripe_next, stripe_count;
-    unsigned stripes_under_way;
-    bool stripes_written;
-    int stripe_error;
-    int64_t noted_ms; /* when the upload was noted, on clock_monotonic_ms */
 };
 
 void store_put_begin(struct store_put *put);
@@ -145,15 +92,9 @@ struct store_delete {
     struct executor *home;
     struct slice name;
     struct conditions conditions;
-    void (*done)(struct store_delete *operation);
+    void (*done)(struct store_delete *operation); /* as above */
 
     enum store_result result;
-
-    char object[STORE_OBJECT_SIZE];
-    struct store_head_read read;
-    struct store_note note;
-    struct rados_call call;
-    unsigned attempts;
 };
 
 void store_delete_begin(struct store_delete *operation);
@@ -246,6 +187,12 @@ void store_probe_begin(struct store_probe *probe);
  * unexpected. */
 enum store_result store_result_of_errno(struct store *store, int error, const char *doing,
                                         const char *object);
+
+/* The name's entry in the index is looked at again. Any thread. */
+static inline void store_doubt(struct store *store, struct slice name)
+{
+    doubts_add(store->doubts, name);
+}
 
 /* The deadline of a call that begins now. */
 int64_t store_deadline_ms(const struct store *store);

@@ -9,6 +9,7 @@
  *              many as the loop's share of the memory budget allows. Stripes never change. A foreign object is read under
  *              assert_version, and ends in STORE_CHANGED, never in a mixture, when it is replaced.
  */
+#include "gc.h"
 #include "store.h"
 
 #include <errno.h>
@@ -271,6 +272,9 @@ static void on_opened(struct rados_call *call)
         opened(reader, STORE_NOT_FOUND);
         return;
     }
+    /* It may not be listed yet. */
+    if (reader->head.foreign)
+        store_doubt(reader->store, slice_of(reader->object));
     piece->error = 0;
     piece->len = reader->head.manifest.stripe_size == 0 ? piece->brought : 0;
     if (is_to_be_filled(reader, piece))

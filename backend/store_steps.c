@@ -1,6 +1,38 @@
-#include "store.h"
+#include "store_write.h"
 
+#include <errno.h>
 #include <stddef.h>
+
+#include "fault.h"
+
+void store_call_begin(struct store *store, struct executor *home, struct rados_call *call,
+                      enum cluster_space space, size_t memory,
+                      int (*launch)(struct rados_call *call, rados_ioctx_t ioctx,
+                                    rados_completion_t completion),
+                      void (*done)(struct rados_call *call))
+{
+    call->space = space;
+    call->memory = memory;
+    call->deadline_ms = store_deadline_ms(store);
+    call->launch = launch;
+    call->done = done;
+    lane_call(&store->lanes[home->index], call);
+}
+
+int store_launch_write(rados_write_op_t operation, rados_ioctx_t ioctx, rados_completion_t completion,
+                       const char *object, int flags)
+{
+    int result = rados_aio_write_op_operate(operation, ioctx, completion, object, NULL, flags);
+
+    rados_release_write_op(operation);
+    return result;
+}
+
+bool store_is_lost_race(int error)
+{
+    /* ERANGE and EOVERFLOW are how assert_version says it; EEXIST is of an exclusive creation. */
+    return error == -ERANGE || error == -EOVERFLOW || error == -ENOENT || error == -EEXIST;
+}
 
 /* ---- reading a head ---- */
 
@@ -33,12 +65,7 @@ void store_head_read_begin(struct store_head_read *read)
 {
     read->operation = NULL;
     read->reading = (struct head_reading){0};
-    read->call.space = SPACE_HEADS;
-    read->call.memory = 0;
-    read->call.deadline_ms = read->deadline_ms;
-    read->call.launch = launch_head_read;
-    read->call.done = on_head_read;
-    lane_call(&read->store->lanes[read->home->index], &read->call);
+    store_call_begin(read->store, read->home, &read->call, SPACE_HEADS, 0, launch_head_read, on_head_read);
 }
 
 /* ---- noting in the gc log ---- */
@@ -55,21 +82,17 @@ static int launch_note(struct rados_call *call, rados_ioctx_t ioctx, rados_compl
     struct buffer value = {NULL, 0, 0};
     char object[GC_OBJECT_SIZE];
     size_t len;
-    int result;
 
-    note->entry.noted_ns = clock_realtime_ns();
     gc_entry_encode(&note->entry, &value);
-    gc_object_of_uid(note->uid, cluster_layout(note->store->cluster)->gc_shards, object);
+    gc_object_of_uid(note->key, cluster_layout(note->store->cluster)->gc_shards, object);
     len = value.len;
-    rados_write_op_omap_set(operation, (const char *const *)&note->uid, (const char *const *)&value.base,
+    rados_write_op_omap_set(operation, (const char *const *)&note->key, (const char *const *)&value.base,
                             &len, 1);
-    /* What is noted as dead makes room, so a full cluster must not keep it out. */
-    result = rados_aio_write_op_operate(operation, ioctx, completion, object, NULL,
-                                        note->entry.kind == GC_DEAD ? LIBRADOS_OPERATION_FULL_FORCE
-                                                                    : LIBRADOS_OPERATION_NOFLAG);
-    rados_release_write_op(operation);
     buffer_free(&value);
-    return result;
+    /* What is noted as dead makes room, so a full cluster must not keep it out. */
+    return store_launch_write(operation, ioctx, completion, object,
+                              note->entry.kind == GC_DEAD ? LIBRADOS_OPERATION_FULL_FORCE
+                                                          : LIBRADOS_OPERATION_NOFLAG);
 }
 
 static void on_noted(struct rados_call *call)
@@ -82,10 +105,64 @@ static void on_noted(struct rados_call *call)
 
 void store_note_begin(struct store_note *note)
 {
-    note->call.space = SPACE_GC;
-    note->call.memory = 0;
-    note->call.deadline_ms = note->deadline_ms;
-    note->call.launch = launch_note;
-    note->call.done = on_noted;
-    lane_call(&note->store->lanes[note->home->index], &note->call);
+    store_call_begin(note->store, note->home, &note->call, SPACE_GC, 0, launch_note, on_noted);
+}
+
+/* ---- claiming ---- */
+
+static struct store_claim *claim_of(struct rados_call *call)
+{
+    return (struct store_claim *)((char *)call - offsetof(struct store_claim, call));
+}
+
+static int launch_pend(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
+{
+    struct store_claim *claim = claim_of(call);
+    rados_write_op_t operation = rados_create_write_op();
+    char pending[HEAD_PENDING_SIZE];
+
+    head_pending_name(claim->uid, pending);
+    rados_write_op_create(operation, LIBRADOS_CREATE_IDEMPOTENT, NULL);
+    rados_write_op_setxattr(operation, pending, "1", 1);
+    return store_launch_write(operation, ioctx, completion, claim->object, LIBRADOS_OPERATION_NOFLAG);
+}
+
+static void on_pending(struct rados_call *call)
+{
+    struct store_claim *claim = claim_of(call);
+
+    fault_point("claimed");
+    claim->error = call->result < 0 ? call->result : 0;
+    claim->done(claim);
+}
+
+static void on_claim_noted(struct store_note *note)
+{
+    struct store_claim *claim = (struct store_claim *)((char *)note - offsetof(struct store_claim, note));
+
+    fault_point("upload-noted");
+    claim->error = note->error;
+    if (note->error < 0)
+        claim->done(claim);
+    else
+        store_call_begin(claim->store, claim->home, &claim->call, SPACE_HEADS, 0, launch_pend, on_pending);
+}
+
+void store_claim_begin(struct store_claim *claim)
+{
+    claim->begun_ms = clock_monotonic_ms();
+    claim->note = (struct store_note){.store = claim->store,
+                                      .home = claim->home,
+                                      .key = claim->uid,
+                                      .entry = {.kind = GC_UPLOAD,
+                                                .time_ns = clock_realtime_ns(),
+                                                .stripes = claim->stripes,
+                                                .name = claim->name},
+                                      .done = on_claim_noted};
+    store_note_begin(&claim->note);
+}
+
+bool store_claim_is_old(const struct store *store, int64_t begun_ms)
+{
+    return clock_monotonic_ms() - begun_ms > (int64_t)store->options.upload_grace_seconds * 500;
 }

@@ -7,7 +7,7 @@ import threading
 import time
 
 from files import Files, command_bytes, content, encode, everywhere, files, in_parallel, is_problem, target_of
-from stack import Client
+from stack import Client, wait_for
 
 NAMES = ["a", "a/", "a/1", "a/2", "a/b/1", "a/b/2", "a/b/c/d", "a//x", "a0", "a-", "b", "b/1", "B", "Z/1", "z", "ab", "aa/1",
          "a/~", "0", "10", "9", "ä/1", "ä/2", "ä", "z/ä", "日本/1", "\U0001f600", "\uffff", "a b/c d", "a+b", "a%2Fb", "c", "c.txt",
@@ -301,8 +301,15 @@ def test_objects_of_others_are_listed(everywhere, stack, tmp_path):
     # Another namespace is another place.
     stack.command("rados", "-p", pool, "-N", "elsewhere", "put", user.name("4 hidden"), str(tmp_path / "file"))
     user.remember(user.name("2 foreign.txt"))
-    try:
+
+    def listing_of_three():
         listing = json.loads(user.listing(f"prefix={encode(user.prefix)}").body)
+        return listing if len(listing["objects"]) == 3 else None
+
+    try:
+        # Whoever fetches it makes it known; else the next walk over all names would.
+        assert user.get(user.name("2 foreign.txt")).status == 200
+        listing = wait_for(listing_of_three, 30, "the object to be listed")
         assert user.get(user.name("4 hidden")).status == 404
     finally:
         stack.command("rados", "-p", pool, "-N", "elsewhere", "rm", user.name("4 hidden"))

@@ -11,7 +11,7 @@ import time
 from files import (BODY_SIZE_MAX, FILE_SIZE_MAX, KIB, MIB, Files, Wire, at_once, command_bytes, content,
                    digest, encode, everywhere, file_part, form, head_of, is_problem, post,
                    send_chunked, target_of)
-from stack import Client, request
+from stack import Client, request, wait_for
 
 SIZES = [0, 1, 4 * KIB - 1, 4 * KIB, 4 * KIB + 1, 64 * KIB - 1, 64 * KIB, 128 * KIB - 1, 128 * KIB,
          128 * KIB + 1, 512 * KIB, 512 * KIB + 1, MIB - 1, MIB, MIB + 1, 4 * MIB, 16 * MIB + 1]
@@ -552,7 +552,8 @@ def test_objects_of_others_are_files(everywhere, stack, tmp_path):
     assert before - 2 <= calendar.timegm(stamp) <= time.time() + 2
     etag = answer.header("ETag")
     assert re.fullmatch(r'"[^"]+"', etag)
-    [listed] = json.loads(user.listing(f"prefix={encode(name)}").body)["objects"]
+    [listed] = wait_for(lambda: json.loads(user.listing(f"prefix={encode(name)}").body)["objects"], 30,
+                        "the object to be listed")
     assert (listed["name"], listed["size"], listed["etag"]) == (name, len(body), etag)
     assert listed["modified"].startswith(time.strftime("%Y-%m-%dT%H:%M:%S", stamp))
     part = user.get(name, {"Range": "bytes=200000-200009"})

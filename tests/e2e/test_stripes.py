@@ -228,7 +228,7 @@ def test_a_full_pool_is_made_room_in(stack, files):
 
 def test_layout(stack, work_dir, free_port):
     layout = json.loads(rados(stack, "get", "layout", "-", namespace="layout"))
-    assert layout == {"format": 1, "stripe_size": STRIPE, "index_shards": 16, "gc_shards": 16,
+    assert layout == {"format": 1, "stripe_size": STRIPE, "index_shards": 16, "index_journals": 2, "gc_shards": 16,
                       "data_pool": stack.env["CEPH_POOL"]}
 
     stack.command("ceph", "osd", "pool", "create", "other", "8", "8", "replicated")

@@ -6,7 +6,7 @@
 
 static void test_format(void **state)
 {
-    struct gc_entry entry = {.kind = GC_DEAD, .noted_ns = -2, .stripes = 258, .name = BYTES("a/b")};
+    struct gc_entry entry = {.kind = GC_DEAD, .time_ns = -2, .stripes = 258, .name = BYTES("a/b")};
     struct buffer encoded = {NULL, 0, 0};
 
     (void)state;
@@ -20,7 +20,7 @@ static void test_format(void **state)
 static void test_round_trip(void **state)
 {
     struct gc_entry entry = {
-        .kind = GC_UPLOAD, .noted_ns = INT64_MAX, .stripes = UINT64_MAX, .name = BYTES("\xff\n")};
+        .kind = GC_UPLOAD, .time_ns = INT64_MAX, .stripes = UINT64_MAX, .name = BYTES("\xff\n")};
     struct buffer encoded = {NULL, 0, 0};
     struct gc_entry decoded;
 
@@ -28,14 +28,14 @@ static void test_round_trip(void **state)
     gc_entry_encode(&entry, &encoded);
     assert_true(gc_entry_decode(buffer_slice(&encoded), &decoded));
     assert_int_equal(decoded.kind, GC_UPLOAD);
-    assert_true(decoded.noted_ns == INT64_MAX && decoded.stripes == UINT64_MAX);
+    assert_true(decoded.time_ns == INT64_MAX && decoded.stripes == UINT64_MAX);
     assert_slice_equals(decoded.name, entry.name);
     buffer_free(&encoded);
 }
 
 static void test_damaged(void **state)
 {
-    struct gc_entry entry = {.kind = GC_UPLOAD, .noted_ns = 1, .stripes = 1, .name = BYTES("n")};
+    struct gc_entry entry = {.kind = GC_UPLOAD, .time_ns = 1, .stripes = 1, .name = BYTES("n")};
     struct buffer encoded = {NULL, 0, 0};
     struct gc_entry decoded;
     size_t len;

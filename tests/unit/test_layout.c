@@ -13,6 +13,7 @@ static void test_round_trip(void **state)
     assert_null(layout_decode(buffer_slice(&encoded), &decoded));
     assert_int_equal(decoded.stripe_size, 4194304);
     assert_int_equal(decoded.index_shards, 16);
+    assert_int_equal(decoded.index_journals, 2);
     assert_int_equal(decoded.gc_shards, 16);
     assert_string_equal(decoded.data_pool, "data \"2\"");
     buffer_free(&encoded);
@@ -36,6 +37,7 @@ static void test_refused(void **state)
         "{\"format\":1," REST,
         "{\"format\":1,\"stripe_size\":1,\"index_shards\":0,\"gc_shards\":16,\"data_pool\":\"d\"}",
         "{\"format\":1,\"stripe_size\":1,\"index_shards\":1,\"gc_shards\":4097,\"data_pool\":\"d\"}",
+        "{\"format\":1,\"stripe_size\":1,\"index_journals\":65," REST,
         "{\"format\":1,\"stripe_size\":1,\"index_shards\":1,\"gc_shards\":1,\"data_pool\":\"\"}",
         "{\"format\":1,\"stripe_size\":1,\"index_shards\":1,\"gc_shards\":1}",
     };
@@ -46,6 +48,7 @@ static void test_refused(void **state)
     for (i = 0; i < COUNT_OF(rows); i++)
         assert_row(layout_decode(slice_of(rows[i]), &layout) != NULL, rows[i]);
     assert_null(layout_decode(slice_of("{\"format\":1,\"stripe_size\":67108864," REST), &layout));
+    assert_int_equal(layout.index_journals, 2);
     assert_string_equal(layout_decode(slice_of(rows[4]), &layout),
                         "its format is not 1, the only one that this version knows");
 }

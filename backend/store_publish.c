@@ -1,0 +1,221 @@
+/*
+ * Publishing a version, as steps:
+ *
+ *     expiry    of a version that expires: its tag is noted in the gc log.
+ *     create    content for the head, and no condition that needs something to be there: create(exclusive). A new file is
+ *               one round trip. Exists already: read.
+ *     read      the head that stands there; the client's conditions are judged by it. Without the right to publish
+ *               the stripe set any more, the collector has given this upload up.
+ *     note old  if the head has a stripe set, that is noted in the gc log: it is about to be garbage.
+ *     write     guarded by the version that was read. Another one by now: read again.
+ *     index     is told, before anybody else is.
+ */
+#include "store_write.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "fault.h"
+
+static struct store_publish *publish_of_call(struct rados_call *call)
+{
+    return (struct store_publish *)((char *)call - offsetof(struct store_publish, call));
+}
+
+static struct store_publish *publish_of_read(struct store_head_read *read)
+{
+    return (struct store_publish *)((char *)read - offsetof(struct store_publish, read));
+}
+
+static void finish(struct store_publish *publish, enum store_result result)
+{
+    head_free(&publish->read.head);
+    publish->result = result;
+    publish->done(publish);
+}
+
+static void fail(struct store_publish *publish, int error)
+{
+    finish(publish, store_result_of_errno(publish->store, error, "cannot write", publish->object));
+}
+
+/* ---- the index ---- */
+
+static void on_indexed(struct journal_entry *entry)
+{
+    struct store_publish *publish =
+        (struct store_publish *)((char *)entry - offsetof(struct store_publish, entry));
+
+    fault_point("indexed");
+    if (entry->error < 0) {
+        store_doubt(publish->store, publish->name);
+        fail(publish, entry->error);
+    } else {
+        finish(publish, STORE_OK);
+    }
+}
+
+static void step_index(struct store_publish *publish)
+{
+    const struct manifest *manifest = publish->manifest;
+
+    head_etag_of_tag(publish->tag, publish->etag);
+    publish->entry = (struct journal_entry){.home = publish->home,
+                                            .name = publish->name,
+                                            .entry = {.version = publish->call.version,
+                                                      .kind = INDEX_FILE,
+                                                      .modified_ns = manifest->modified_ns,
+                                                      .size = manifest->size,
+                                                      .expires_ns = manifest->expires_ns,
+                                                      .etag = slice_of(publish->etag),
+                                                      .media_type = manifest->media_type},
+                                            .done = on_indexed};
+    journal_append(publish->store->journal, &publish->entry);
+}
+
+/* ---- the head ---- */
+
+static void step_read(struct store_publish *publish);
+
+static int launch_write(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
+{
+    struct store_publish *publish = publish_of_call(call);
+    rados_write_op_t operation = rados_create_write_op();
+    char pending[HEAD_PENDING_SIZE];
+
+    if (publish->read.head.object_exists)
+        rados_write_op_assert_version(operation, publish->read.head.version);
+    else
+        rados_write_op_create(operation, LIBRADOS_CREATE_EXCLUSIVE, NULL);
+    if (publish->uid == NULL)
+        rados_write_op_write_full(operation, publish->content.base, publish->content.len);
+    else
+        rados_write_op_truncate(operation, 0);
+    head_add_to_write(operation, publish->tag, publish->uid, publish->manifest);
+    if (publish->uid != NULL) {
+        head_pending_name(publish->uid, pending);
+        rados_write_op_rmxattr(operation, pending);
+    } else if (publish->read.head.uid[0] != '\0') {
+        rados_write_op_rmxattr(operation, HEAD_XATTR_UID);
+    }
+    return store_launch_write(operation, ioctx, completion, publish->object, LIBRADOS_OPERATION_NOFLAG);
+}
+
+static void on_written(struct rados_call *call)
+{
+    struct store_publish *publish = publish_of_call(call);
+
+    if (store_is_lost_race(call->result)) {
+        step_read(publish);
+    } else if (call->result < 0) {
+        /* Whether it was done, or will be, is not known. */
+        store_doubt(publish->store, publish->name);
+        fail(publish, call->result);
+    } else {
+        fault_point("published");
+        step_index(publish);
+    }
+}
+
+static void step_write(struct store_publish *publish)
+{
+    publish->created = !publish->read.head.exists;
+    store_call_begin(publish->store, publish->home, &publish->call, SPACE_HEADS,
+                     publish->uid == NULL ? publish->content.len : 0, launch_write, on_written);
+}
+
+static void on_old_noted(struct store_note *note)
+{
+    struct store_publish *publish =
+        (struct store_publish *)((char *)note - offsetof(struct store_publish, note));
+
+    fault_point("old-noted");
+    if (note->error < 0)
+        fail(publish, note->error);
+    else
+        step_write(publish);
+}
+
+static void step_note_old(struct store_publish *publish)
+{
+    const struct head *head = &publish->read.head;
+
+    publish->note = (struct store_note){.store = publish->store,
+                                        .home = publish->home,
+                                        .key = head->uid,
+                                        .entry = {.kind = GC_DEAD,
+                                                  .time_ns = clock_realtime_ns(),
+                                                  .stripes = head->stripe_count,
+                                                  .name = publish->name},
+                                        .done = on_old_noted};
+    store_note_begin(&publish->note);
+}
+
+static void on_head_read(struct store_head_read *read)
+{
+    struct store_publish *publish = publish_of_read(read);
+    const struct head *head = &read->head;
+    struct validators there = {head->exists, head->etag, head->manifest.modified_ns / 1000000000};
+
+    if (read->error < 0)
+        fail(publish, read->error);
+    else if (conditions_evaluate(publish->conditions, &there, false) != CONDITION_HOLDS)
+        finish(publish, STORE_PRECONDITION_FAILED);
+    else if (publish->uid != NULL && !head_has_pending(head, publish->uid))
+        finish(publish, STORE_GIVEN_UP);
+    else if (head->uid[0] != '\0')
+        step_note_old(publish);
+    else
+        step_write(publish);
+}
+
+static void step_read(struct store_publish *publish)
+{
+    if (publish->attempts++ == STORE_ATTEMPTS_MAX) {
+        finish(publish, STORE_CONTENDED);
+        return;
+    }
+    head_free(&publish->read.head);
+    publish->read = (struct store_head_read){
+        .store = publish->store, .home = publish->home, .object = publish->object, .done = on_head_read};
+    store_head_read_begin(&publish->read);
+}
+
+/* Conditions that can only hold when something is there are judged before the content is sent anywhere. */
+static void step_create_or_read(struct store_publish *publish)
+{
+    if (publish->uid != NULL || publish->conditions->if_match.base != NULL ||
+        publish->conditions->if_unmodified_since.base != NULL)
+        step_read(publish);
+    else
+        step_write(publish);
+}
+
+static void on_expiry_noted(struct store_note *note)
+{
+    struct store_publish *publish =
+        (struct store_publish *)((char *)note - offsetof(struct store_publish, note));
+
+    fault_point("expiry-noted");
+    if (note->error < 0)
+        fail(publish, note->error);
+    else
+        step_create_or_read(publish);
+}
+
+void store_publish_begin(struct store_publish *publish)
+{
+    publish->read.head = (struct head){.exists = false};
+    publish->attempts = 0;
+    if (publish->manifest->expires_ns == 0) {
+        step_create_or_read(publish);
+        return;
+    }
+    publish->note = (struct store_note){
+        .store = publish->store,
+        .home = publish->home,
+        .key = publish->tag,
+        .entry = {.kind = GC_EXPIRY, .time_ns = publish->manifest->expires_ns, .name = publish->name},
+        .done = on_expiry_noted};
+    store_note_begin(&publish->note);
+}

@@ -1,0 +1,150 @@
+#ifndef CEPH_LB_STORE_WRITE_H
+#define CEPH_LB_STORE_WRITE_H
+
+/*
+ * What the calls that change files are made of; docs/format.md has the order in which they must follow each other. For
+ * the store's own files. Each step begins on a loop, and ends there by its `done`, exactly once and never from within
+ * its begin; its memory must stay until then.
+ */
+
+#include "gc.h"
+#include "head.h"
+#include "journal.h"
+#include "lane.h"
+#include "store.h"
+
+/* How often a step that lost a race begins again. Losing means that somebody else's change came first, so this is only
+ * so that every loop ends. */
+#define STORE_ATTEMPTS_MAX 64
+
+#define STORE_STRIPES_AT_ONCE 4 /* of one stripe set */
+
+/* ---- one operation on RADOS ---- */
+
+/* Hands a call over to the loop's lane. `memory` is what `launch` will copy. */
+void store_call_begin(struct store *store, struct executor *home, struct rados_call *call,
+                      enum cluster_space space, size_t memory,
+                      int (*launch)(struct rados_call *call, rados_ioctx_t ioctx,
+                                    rados_completion_t completion),
+                      void (*done)(struct rados_call *call));
+
+/* Launches a write operation and releases it. */
+int store_launch_write(rados_write_op_t operation, rados_ioctx_t ioctx, rados_completion_t completion,
+                       const char *object, int flags);
+
+/* Whether a write that was guarded by a version, or by exclusive creation, failed because of that. */
+bool store_is_lost_race(int error);
+
+/* ---- reading a head ---- */
+
+struct store_head_read {
+    struct store *store;
+    struct executor *home;
+    const char *object; /* the caller's */
+    void (*done)(struct store_head_read *read);
+
+    int error;        /* 0, also when there is no such file, or a negative errno */
+    struct head head; /* the caller frees it after use, and before the next reading */
+
+    struct rados_call call;
+    struct head_reading reading;
+    rados_read_op_t operation;
+};
+
+void store_head_read_begin(struct store_head_read *read);
+
+/* ---- writing an entry of the gc log ---- */
+
+struct store_note {
+    struct store *store;
+    struct executor *home;
+    const char *key;       /* the caller's: see gc.h */
+    struct gc_entry entry; /* the name is the caller's */
+    void (*done)(struct store_note *note);
+
+    int error; /* 0 or a negative errno */
+
+    struct rados_call call;
+};
+
+void store_note_begin(struct store_note *note);
+
+/* ---- the right to publish a stripe set ---- */
+
+/* Notes the uid in the gc log, then sets `pending.UID` on the head. */
+struct store_claim {
+    struct store *store;
+    struct executor *home;
+    struct slice name;
+    const char *object, *uid; /* the caller's */
+    uint64_t stripes;         /* the most that there will be */
+    void (*done)(struct store_claim *claim);
+
+    int error;        /* 0 or a negative errno */
+    int64_t begun_ms; /* on clock_monotonic_ms: before this, the collector could know nothing of it */
+
+    struct store_note note;
+    struct rados_call call;
+};
+
+void store_claim_begin(struct store_claim *claim);
+
+/* Whether the collector may be about to give the claim up: half of what it grants has passed. */
+bool store_claim_is_old(const struct store *store, int64_t begun_ms);
+
+/* ---- the stripes ---- */
+
+struct store_stripe_write {
+    struct rados_call call; /* first */
+    struct store_stripes *stripes;
+    uint64_t number;
+};
+
+/* Writes the content as a stripe set, a few stripes at a time. */
+struct store_stripes {
+    struct store *store;
+    struct executor *home;
+    const char *uid; /* the caller's */
+    struct slice content;
+    uint64_t stripe_size;
+    int64_t begun_ms; /* the claim's */
+    void (*done)(struct store_stripes *stripes);
+
+    int error;
+
+    struct store_stripe_write writes[STORE_STRIPES_AT_ONCE];
+    uint64_t next, count;
+    unsigned under_way;
+};
+
+void store_stripes_begin(struct store_stripes *stripes);
+
+/* ---- publishing ---- */
+
+/* Makes a version what its name stands for, if the conditions hold; and tells the index. */
+struct store_publish {
+    struct store *store;
+    struct executor *home;
+    struct slice name;
+    const char *object; /* the name with a NUL behind it; the caller's, as all that follows */
+    const char *tag;
+    const char *uid; /* of a claimed set whose stripes are written; NULL: `content` goes into the head */
+    struct slice content;
+    const struct manifest *manifest;
+    const struct conditions *conditions;
+    void (*done)(struct store_publish *publish);
+
+    enum store_result result;
+    bool created; /* false: something was replaced */
+    char etag[HEAD_ETAG_SIZE];
+
+    struct store_head_read read;
+    struct store_note note;
+    struct rados_call call;
+    struct journal_entry entry;
+    unsigned attempts;
+};
+
+void store_publish_begin(struct store_publish *publish);
+
+#endif
