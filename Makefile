@@ -41,6 +41,9 @@ UNIT_TESTS      := $(UNIT_SOURCES:%.c=$(BUILD)/%)
 LIBRARY_OBJECTS := $(filter-out $(BUILD)/backend/main.o,$(BACKEND_OBJECTS)) $(PURE_OBJECTS)
 
 BACKEND := $(BUILD)/ceph-lb-backend
+# The same with the places where a test has it killed (backend/fault.h).
+FAULTY_BACKEND := $(BUILD)/ceph-lb-backend-faults
+FAULTY_OBJECTS := $(BACKEND_SOURCES:%.c=$(BUILD)/faults/%.o) $(PURE_OBJECTS)
 MODULE  := $(BUILD)/ngx_http_ceph_lb_module.so
 
 DESTDIR ?=
@@ -76,6 +79,17 @@ $(BACKEND): $(BACKEND_OBJECTS) $(PURE_OBJECTS)
 	$(say) "  LINK $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(BACKEND_LIBS)
 
+$(FAULTY_BACKEND): $(FAULTY_OBJECTS)
+	$(say) "  LINK $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(BACKEND_LIBS)
+
+$(BUILD)/faults/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(say) "  CC   $< (with fault points)"
+	$(Q)$(CC) $(CPPFLAGS) -DCEPH_LB_FAULT_POINTS $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/faults/backend/http.o: CPPFLAGS += $(H2O_FLAGS)
+$(BUILD)/faults/backend/announce.o: CPPFLAGS += $(MYSQL_FLAGS)
 $(BUILD)/backend/http.o: CPPFLAGS += $(H2O_FLAGS)
 $(BUILD)/backend/announce.o: CPPFLAGS += $(MYSQL_FLAGS)
 
@@ -88,7 +102,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIBRARY_OBJECTS)
 	$(say) "  LINK $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY_OBJECTS) $(BACKEND_LIBS) $(CMOCKA_LIBS)
 
--include $(BACKEND_OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)
+-include $(BACKEND_OBJECTS:.o=.d) $(FAULTY_OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)
 
 # Against Debian's nginx, out of tree: nothing is written below /usr/share/nginx/src.
 $(MODULE): $(MODULE_SOURCES) Makefile dev/build-module
@@ -113,7 +127,7 @@ check: deps
 check-unit: $(UNIT_TESTS)
 	prove --failures --comments $(UNIT_TESTS)
 
-check-e2e: all
+check-e2e: all $(FAULTY_BACKEND)
 	SANITIZE=$(SANITIZE) BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider $(E2E)
 
 lint:

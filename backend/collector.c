@@ -12,9 +12,9 @@
 #include "stop.h"
 #include "xalloc.h"
 
-#define ENTRIES_AT_ONCE 100
-#define LOCK_NAME       "collector"
-#define LOCK_SECONDS    120 /* a collector that dies keeps others from its shard for so long */
+#define ENTRIES_AT_ONCE    100
+#define LOCK_NAME          "collector"
+#define LOCK_SECONDS_LEAST 5
 
 struct collector {
     struct cluster *cluster;
@@ -280,7 +280,8 @@ static int walk_some(struct collector *collector, const char *object, struct buf
 
 static int walk_shard(struct collector *collector, uint32_t shard)
 {
-    struct timeval duration = {LOCK_SECONDS, 0};
+    /* A collector that dies keeps others from the shard for so long. */
+    struct timeval duration = {LOCK_SECONDS_LEAST + (long)collector->options.interval_seconds, 0};
     char object[GC_OBJECT_SIZE], cookie[HEAD_TAG_SIZE];
     struct buffer after = {NULL, 0, 0};
     bool locked;

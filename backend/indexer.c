@@ -15,9 +15,9 @@
 #define ENTRIES_AT_ONCE 1024
 #define LEADER_OBJECT   "leader"
 #define LEADER_LOCK     "indexer"
-#define LEADER_SECONDS  30 /* after a leader has died, the journals wait for so long */
-#define RENEW_MS        10000
-#define FOLLOWER_MS     5000 /* between two tries to become the leader */
+#define LEADER_SECONDS  10 /* after a leader has died, the journals wait for so long */
+#define RENEW_MS        3000
+#define FOLLOWER_MS     2000 /* between two tries to become the leader */
 #define DOUBTS_AT_ONCE  256
 
 struct indexer {

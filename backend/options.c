@@ -57,7 +57,7 @@ static const struct option_row rows[] = {
     {"ceph-name", TYPE_TEXT, AT(ceph_name), "client.admin", 0, 0, "NAME", "who we are to Ceph"},
     {"op-timeout", TYPE_NUMBER, AT(op_timeout), "10", 1, 3600, "SECONDS",
      "after which an operation on Ceph is given up (503)"},
-    {"upload-grace", TYPE_NUMBER, AT(upload_grace), "3600", 10, 604800, "SECONDS",
+    {"upload-grace", TYPE_NUMBER, AT(upload_grace), "3600", 2, 604800, "SECONDS",
      "after which an upload that was not finished may be given up"},
     {"download-grace", TYPE_NUMBER, AT(download_grace), "3600", 1, 604800, "SECONDS",
      "for which the content of a replaced or deleted file stays for those who read it"},

@@ -15,10 +15,11 @@ from stack import ROOT, is_ready, is_up, wait_for
 class Backend:
     """`stack` lends it Ceph. Its log is what the backend writes to standard error."""
 
-    def __init__(self, stack, directory, port, *options, environment=None, ceph_conf=None):
+    def __init__(self, stack, directory, port, *options, environment=None, ceph_conf=None, program=None):
         self.stack = stack
         self.port = port
         self.options = options
+        self.program = program or binary()
         self.ceph_conf = ceph_conf or stack.env["CEPH_CONF"]
         self.dir = Path(directory)
         self.log_file = self.dir / f"backend-{port}.log"
@@ -31,7 +32,7 @@ class Backend:
         return f"127.0.0.1:{self.port}"
 
     def argv(self):
-        return [str(binary()), "--listen", self.address, "--ceph-conf", str(self.ceph_conf),
+        return [str(self.program), "--listen", self.address, "--ceph-conf", str(self.ceph_conf),
                 "--ceph-name", "client.ceph-lb", "--pool", self.stack.env["CEPH_POOL"],
                 "--spool-dir", str(self.dir), *map(str, self.options)]
 
@@ -44,6 +45,9 @@ class Backend:
     def start(self):
         """Launches it and waits until it serves."""
         self.launch()
+        return self.start_waiting()
+
+    def start_waiting(self):
         wait_for(lambda: self.alive() and is_ready(self.port), 30, f"{self.address} to be ready")
         return self
 
@@ -99,6 +103,11 @@ class Backend:
 def binary():
     default = ROOT / "build" / ("sanitize" if os.environ.get("SANITIZE") == "1" else "")
     return Path(os.environ.get("BUILD_DIR") or default) / "ceph-lb-backend"
+
+
+def faulty_binary():
+    """The same program, with the places where CEPH_LB_FAULT has it killed."""
+    return binary().with_name("ceph-lb-backend-faults")
 
 
 def backend_environment(stack):

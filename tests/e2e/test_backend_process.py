@@ -32,7 +32,7 @@ def metric(port, name):
 OPTIONS = ["listen", "threads", "workers", "pool", "ceph-conf", "ceph-name", "op-timeout", "max-file-size", "memory",
            "spool-dir", "access-log", "log-level", "announce", "announce-password-file", "announce-ssl-ca",
            "announce-address", "drain-timeout", "pid-file", "connections", "request-timeout", "send-timeout",
-           "data-pool", "upload-grace", "download-grace", "collect-interval"]
+           "data-pool", "upload-grace", "download-grace", "collect-interval", "scrub-interval", "scrub-rate"]
 
 
 def test_help_and_version(stack):
@@ -55,7 +55,7 @@ WRONG = [("threads", "x"), ("threads", "-1"), ("threads", "257"), ("threads", ""
          ("op-timeout", "3601"), ("op-timeout", "10s"), ("drain-timeout", "-1"), ("drain-timeout", "86401"),
          ("request-timeout", "0"), ("send-timeout", "0"), ("send-timeout", "soon"), ("access-log", "yes"),
          ("access-log", "ON"), ("log-level", "verbose"), ("log-level", "INFO"), ("pool", ""), ("spool-dir", ""),
-         ("listen", ""), ("upload-grace", "9"), ("download-grace", "0"), ("collect-interval", "0"), ("data-pool", "")]
+         ("listen", ""), ("upload-grace", "1"), ("scrub-interval", "0"), ("scrub-rate", "0"), ("download-grace", "0"), ("collect-interval", "0"), ("data-pool", "")]
 
 
 def test_wrong_options_are_named(stack):
