@@ -26,7 +26,7 @@ ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS) $(SANITIZE_FLAGS) -pthread
 # mysql.h do not compile without warnings, so their folders count as the system's.
 H2O_FLAGS     = -DH2O_USE_LIBUV=0 $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libh2o-evloop))
 MYSQL_FLAGS   = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags libmariadb))
-BACKEND_LIBS  = $(shell pkg-config --libs libh2o-evloop libmariadb yajl) -lrados -lssl -lcrypto -lz -lm -pthread
+BACKEND_LIBS  = $(shell pkg-config --libs libh2o-evloop libmariadb yajl) -lrados -lisal -lssl -lcrypto -lz -lm -pthread
 CMOCKA_LIBS   = $(shell pkg-config --libs cmocka)
 
 BACKEND_SOURCES := $(wildcard backend/*.c)

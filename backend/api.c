@@ -142,6 +142,21 @@ struct slice api_media_type(struct api *api, struct slice name, struct slice kep
     return kept.base != NULL ? kept : slice_of(http_media_type_of_name(api->server, name));
 }
 
+/* What is wanted is a hint: one that cannot be read is passed over (RFC 9530, 4). */
+static void add_digest_fields(struct http_request *request, const struct digests *digests)
+{
+    struct slice wanted = http_request_list_field(request, "want-repr-digest");
+    struct digest_preferences preferences = {{0}};
+    struct buffer field = {NULL, 0, 0};
+    bool chosen =
+        wanted.base != NULL && digest_preferences_take(wanted, "Want-Repr-Digest", &preferences) == NULL;
+
+    digests_format(digests, chosen ? &preferences : NULL, &field);
+    if (field.len != 0)
+        http_add_field(request, "Repr-Digest", buffer_slice(&field));
+    buffer_free(&field);
+}
+
 void api_add_file_fields(struct api *api, struct http_request *request, struct slice name, const char *etag,
                          const struct manifest *manifest)
 {
@@ -153,6 +168,7 @@ void api_add_file_fields(struct api *api, struct http_request *request, struct s
     http_add_field_text(request, "Last-Modified", date);
     http_add_field_text(request, "Accept-Ranges", "bytes");
     http_add_field(request, "Content-Type", api_media_type(api, name, manifest->media_type));
+    add_digest_fields(request, &manifest->digests);
     for (i = 0; i < manifest->metadata_count; i++) {
         struct buffer field = {NULL, 0, 0};
         buffer_append_text(&field, "X-Meta-");

@@ -62,7 +62,20 @@ void api_health(struct api *api, struct http_request *request);
 /* The request's conditional fields. Answers 400 and returns false when one is malformed. */
 bool api_take_conditions(struct http_request *request, struct conditions *conditions);
 
-/* The fields that tell of a file: ETag, Last-Modified, Content-Type, X-Meta-*. */
+/*
+ * Digests that the request claims of its body (Repr-Digest, Content-Digest, Content-MD5), in *digests. Answers 400 and
+ * returns false when a field is malformed, or they contradict each other.
+ */
+bool api_take_digests(struct http_request *request, struct digests *digests);
+
+/*
+ * Compares the request's body with what was claimed, on a worker when it is a large one; api_digest.c. `done` comes on
+ * the loop, at once or later; when it was not `right`, the request has been answered.
+ */
+void api_verify_body(struct api *api, struct http_request *request, const struct digests *claimed,
+                     void (*done)(void *context, bool right), void *context);
+
+/* The fields that tell of a file: ETag, Last-Modified, Content-Type, Repr-Digest, X-Meta-*. */
 void api_add_file_fields(struct api *api, struct http_request *request, struct slice name, const char *etag,
                          const struct manifest *manifest);
 

@@ -74,6 +74,12 @@ static void respond_content(struct get *get, const struct head *head, uint64_t o
     int status = 200;
 
     api_add_file_fields(get->api, get->request, get->name, head->etag, &head->manifest);
+    /* That of the content of this response, so only of a whole one. */
+    if (get->range.kind == RANGE_NONE && (head->manifest.digests.known & DIGEST_BIT(DIGEST_MD5)) != 0) {
+        digest_append_base64(&head->manifest.digests, DIGEST_MD5, &field);
+        http_add_field(get->request, "Content-MD5", buffer_slice(&field));
+        buffer_free(&field);
+    }
     if (get->range.kind != RANGE_NONE) {
         status = 206;
         buffer_printf(&field, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, offset, offset + length - 1, size);

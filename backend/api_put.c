@@ -17,6 +17,7 @@ struct upload {
     struct http_request *request;
     struct manifest manifest;
     struct conditions conditions;
+    struct digests claimed; /* of the request's body */
     struct slice
         media_type; /* that the client gave for all of them; absent for a form, whose parts have their own */
 
@@ -71,7 +72,8 @@ static bool take_description(struct upload *upload)
     struct metadata_taking taking = {&upload->manifest, 0, false};
     struct slice type = slice_trim(http_request_field(upload->request, "content-type"));
 
-    if (!api_take_conditions(upload->request, &upload->conditions))
+    if (!api_take_conditions(upload->request, &upload->conditions) ||
+        !api_take_digests(upload->request, &upload->claimed))
         return false;
     http_request_fields(upload->request, "x-meta-", take_metadata, &taking);
     if (taking.too_much) {
@@ -166,6 +168,8 @@ static void store_next(struct upload *upload)
         return;
     }
     upload->manifest.media_type = api_media_type(upload->api, file->name, file->media_type);
+    /* What was claimed of a form is not of its files. */
+    upload->manifest.digests = file == &upload->raw_file ? upload->claimed : (struct digests){.known = 0};
     upload->put = (struct store_put){.store = upload->api->store,
                                      .home = http_request_loop(upload->request),
                                      .name = file->name,
@@ -207,6 +211,21 @@ static const char *files_problem(struct upload *upload, enum problem *kind)
     return NULL;
 }
 
+static void on_verified(void *context, bool right)
+{
+    struct upload *upload = context;
+
+    if (!right) {
+        upload_free(upload);
+        return;
+    }
+    upload->stored = json_begin();
+    yajl_gen_map_open(upload->stored);
+    json_text(upload->stored, "objects");
+    yajl_gen_array_open(upload->stored);
+    store_next(upload);
+}
+
 static void upload_begin(struct upload *upload)
 {
     enum problem kind = PROBLEM_BAD_REQUEST;
@@ -217,11 +236,7 @@ static void upload_begin(struct upload *upload)
         upload_free(upload);
         return;
     }
-    upload->stored = json_begin();
-    yajl_gen_map_open(upload->stored);
-    json_text(upload->stored, "objects");
-    yajl_gen_array_open(upload->stored);
-    store_next(upload);
+    api_verify_body(upload->api, upload->request, &upload->claimed, on_verified, upload);
 }
 
 static struct upload *upload_new(struct api *api, struct http_request *request)

@@ -10,6 +10,7 @@
 #include "gc.h"
 #include "log.h"
 #include "stop.h"
+#include "stripe.h"
 #include "xalloc.h"
 
 #define ENTRIES_AT_ONCE    100

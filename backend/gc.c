@@ -45,8 +45,3 @@ void gc_object_of_uid(const char *uid, uint32_t shards, char object[GC_OBJECT_SI
     sscanf(uid, "%4x", &first);
     gc_object_of_shard(first % shards, object);
 }
-
-void stripe_object(const char *uid, uint64_t number, char object[STRIPE_OBJECT_SIZE])
-{
-    snprintf(object, STRIPE_OBJECT_SIZE, "%s.%" PRIu64, uid, number);
-}

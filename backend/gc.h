@@ -36,8 +36,4 @@ bool gc_entry_decode(struct slice bytes, struct gc_entry *entry);
 void gc_object_of_uid(const char *uid, uint32_t shards, char object[GC_OBJECT_SIZE]);
 void gc_object_of_shard(uint32_t shard, char object[GC_OBJECT_SIZE]);
 
-/* The name of a stripe: "UID.N". */
-#define STRIPE_OBJECT_SIZE (HEAD_TAG_SIZE + 21)
-void stripe_object(const char *uid, uint64_t number, char object[STRIPE_OBJECT_SIZE]);
-
 #endif

@@ -58,6 +58,7 @@ static void make_foreign(struct head *head, const struct head_reading *reading)
     head->manifest.modified_ns = (int64_t)reading->modified * 1000000000;
     head->manifest.stripe_size = 0;
     head->manifest.expires_ns = 0;
+    head->manifest.digests.known = 0;
     head->manifest.media_type = SLICE_ABSENT;
     head->manifest.metadata_count = 0;
     snprintf(head->etag, sizeof(head->etag), "\"rados-%" PRIu64 "\"", head->version);

@@ -9,8 +9,18 @@ enum {
     FIELD_METADATA = 4,
     FIELD_STRIPE_SIZE = 5,
     FIELD_EXPIRES = 6,
-    FIELD_OPTIONAL_FROM = 128
+    FIELD_OPTIONAL_FROM = 128,
+    FIELD_CRC32C = 129,
+    FIELD_SHA_256 = 130,
+    FIELD_MD5 = 131,
 };
+
+static const struct {
+    int id;
+    enum digest_algorithm algorithm;
+} digest_fields[] = {{FIELD_CRC32C, DIGEST_CRC32C}, {FIELD_SHA_256, DIGEST_SHA_256}, {FIELD_MD5, DIGEST_MD5}};
+
+#define DIGEST_FIELDS (sizeof(digest_fields) / sizeof(digest_fields[0]))
 
 static const char version_1[2] = {'M', 1};
 
@@ -49,6 +59,22 @@ void manifest_encode(const struct manifest *manifest, struct buffer *to)
         buffer_append(to, "", 1);
         buffer_append_slice(to, field->value);
     }
+    for (i = 0; i < DIGEST_FIELDS; i++) {
+        enum digest_algorithm algorithm = digest_fields[i].algorithm;
+        if ((manifest->digests.known & DIGEST_BIT(algorithm)) == 0)
+            continue;
+        append_header(to, digest_fields[i].id, digest_size(algorithm));
+        buffer_append(to, manifest->digests.value[algorithm], digest_size(algorithm));
+    }
+}
+
+static bool decode_digest(struct slice value, enum digest_algorithm algorithm, struct digests *digests)
+{
+    if ((digests->known & DIGEST_BIT(algorithm)) != 0 || value.len != digest_size(algorithm))
+        return false;
+    memcpy(digests->value[algorithm], value.base, value.len);
+    digests->known |= DIGEST_BIT(algorithm);
+    return true;
 }
 
 static bool decode_metadata(struct slice value, struct manifest *manifest)
@@ -70,6 +96,7 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
 
     manifest->stripe_size = 0;
     manifest->expires_ns = 0;
+    manifest->digests.known = 0;
     manifest->media_type = SLICE_ABSENT;
     manifest->metadata_count = 0;
     if (bytes.len < sizeof(version_1) || memcmp(bytes.base, version_1, sizeof(version_1)) != 0)
@@ -124,6 +151,12 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
             break;
         case FIELD_METADATA:
             if (!decode_metadata(value, manifest))
+                return false;
+            break;
+        case FIELD_CRC32C:
+        case FIELD_SHA_256:
+        case FIELD_MD5:
+            if (!decode_digest(value, digest_fields[id - FIELD_CRC32C].algorithm, &manifest->digests))
                 return false;
             break;
         default:

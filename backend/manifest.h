@@ -17,6 +17,9 @@
  *     4   one metadata field: name in lower case without "x-meta-", NUL, value; any number of times
  *     5   size of a stripe in bytes, 8 bytes little-endian, not 0; present when the content lies in stripes
  *     6   when the file ceases to be, in nanoseconds since 1970 UTC, 8 bytes little-endian, not 0; at most once
+ * *     129 CRC-32C of the content, 4 bytes big-endian; at most once, and so are the next two
+ *     130 SHA-256 of the content, 32 bytes
+ *     131 MD5 of the content, 16 bytes
  *
  * A reader skips ids from 128 up that it does not know, and refuses unknown ones below: they change the
  * meaning.
@@ -25,6 +28,7 @@
 #include <stdint.h>
 
 #include "buffer.h"
+#include "digest.h"
 #include "slice.h"
 
 #define METADATA_FIELDS_MAX 64
@@ -41,6 +45,7 @@ struct manifest {
     int64_t modified_ns;
     uint64_t stripe_size;    /* 0: the content lies in the head itself */
     int64_t expires_ns;      /* 0: never */
+    struct digests digests;  /* of the content, as far as they are known */
     struct slice media_type; /* absent when none is known */
     size_t metadata_count;
     struct metadata_field metadata[METADATA_FIELDS_MAX];

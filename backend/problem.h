@@ -16,6 +16,8 @@
     X(PROBLEM_BAD_QUERY, 400, "bad-query", "The query cannot be used")                                       \
     X(PROBLEM_BAD_FORM, 400, "bad-form", "The form is malformed")                                            \
     X(PROBLEM_BAD_METADATA, 400, "bad-metadata", "The metadata cannot be kept")                              \
+    X(PROBLEM_BAD_DIGEST, 400, "bad-digest", "A digest field is malformed")                                  \
+    X(PROBLEM_DIGEST_MISMATCH, 400, "digest-mismatch", "The content is not what its digest says")            \
     X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such file")                                          \
     X(PROBLEM_NO_SUCH_RESOURCE, 404, "no-such-resource", "There is nothing under this path")                 \
     X(PROBLEM_METHOD, 405, "method-not-allowed", "This method cannot be used here")                          \

@@ -73,7 +73,7 @@ struct store_put {
     struct executor *home;
     struct slice name; /* checked with name_problem */
     struct slice content;
-    struct manifest *manifest; /* size, time and stripe size are filled in here */
+    struct manifest *manifest; /* size, time, stripe size and CRC-32C are filled in here */
     struct conditions conditions;
     void (*done)(struct store_put *put); /* on the loop, exactly once; not from within store_put_begin */
 

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "crc32c.h"
 #include "store_write.h"
 #include "xalloc.h"
 
@@ -76,10 +77,12 @@ static void on_stripes_written(struct store_stripes *stripes)
 {
     struct putting *putting = PUTTING_OF(stripes, stripes);
 
-    if (stripes->error < 0)
+    if (stripes->error < 0) {
         fail(putting, stripes->error);
-    else
-        step_publish(putting, putting->uid);
+        return;
+    }
+    digests_set_crc32c(&putting->put->manifest->digests, stripes->crc32c);
+    step_publish(putting, putting->uid);
 }
 
 static void on_claimed(struct store_claim *claim)
@@ -139,6 +142,7 @@ void store_put_begin(struct store_put *put)
     put->manifest->stripe_size = 0;
 
     if (put->content.len <= stripe_size || !cluster_is_ready(put->store->cluster)) {
+        digests_set_crc32c(&put->manifest->digests, crc32c_update(0, put->content.base, put->content.len));
         step_publish(putting, NULL);
         return;
     }

@@ -9,13 +9,13 @@
  *              many as the loop's share of the memory budget allows. Stripes never change. A foreign object is read under
  *              assert_version, and ends in STORE_CHANGED, never in a mixture, when it is replaced.
  */
-#include "gc.h"
 #include "store.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "stripe.h"
 #include "xalloc.h"
 
 #define FIRST_PIECE_SIZE (128 * 1024)

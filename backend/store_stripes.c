@@ -2,20 +2,28 @@
 
 #include <errno.h>
 
+#include "crc32c.h"
 #include "fault.h"
+#include "stripe.h"
 
 static void go_on(struct store_stripes *stripes);
 
+/* Launched in the order of the file, so the CRC of all of it grows with each. */
 static int launch_stripe(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
 {
     struct store_stripe_write *write = (struct store_stripe_write *)call;
     struct store_stripes *stripes = write->stripes;
+    struct slice content = {stripes->content.base + write->number * stripes->stripe_size, call->memory};
     rados_write_op_t operation = rados_create_write_op();
+    struct buffer checksums = {NULL, 0, 0};
     char object[STRIPE_OBJECT_SIZE];
+    uint32_t crc = stripe_checksums(content, &checksums);
 
+    stripes->crc32c = crc32c_combine(stripes->crc32c, crc, content.len);
     stripe_object(stripes->uid, write->number, object);
-    rados_write_op_write_full(operation, stripes->content.base + write->number * stripes->stripe_size,
-                              call->memory);
+    rados_write_op_write_full(operation, content.base, content.len);
+    rados_write_op_setxattr(operation, STRIPE_XATTR_CHECKSUMS, checksums.base, checksums.len);
+    buffer_free(&checksums);
     return store_launch_write(operation, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
 }
 
@@ -68,5 +76,6 @@ void store_stripes_begin(struct store_stripes *stripes)
     stripes->next = 0;
     stripes->under_way = 0;
     stripes->error = 0;
+    stripes->crc32c = 0;
     go_on(stripes);
 }

@@ -111,6 +111,7 @@ struct store_stripes {
     void (*done)(struct store_stripes *stripes);
 
     int error;
+    uint32_t crc32c; /* of the content */
 
     struct store_stripe_write writes[STORE_STRIPES_AT_ONCE];
     uint64_t next, count;
