@@ -2,17 +2,18 @@
 and after the graces nothing is left over."""
 
 import contextlib
-import http.client
 import random
 import signal
-import threading
+import time
 
 import pytest
 
+import writers
 from backend import faulty_binary
 from files import MIB, content, digest, target_of
 from pool import own_pool
-from stack import Client, wait_for
+from stack import Client
+from writers import change
 
 SMALL, LARGE = content(3000, "small"), content(9 * MIB, "large")
 OTHER_SMALL, OTHER_LARGE = content(5000, "other"), content(10 * MIB, "other")
@@ -38,17 +39,6 @@ def dying(pool, place):
         victim.environment.pop("CEPH_LB_FAULT")
         victim.close()
         victim.start()
-
-
-def change(port, method, name, body=None):
-    """None when no answer came."""
-    client = Client(port)
-    try:
-        return client.request(method, target_of(name), body)
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        client.close()
 
 
 def read(pool, name):
@@ -144,52 +134,15 @@ def test_those_who_clean_up(pool, place):
 
 
 def test_killed_at_random_moments(pool):
-    """Writers on all backends, one name each, while a backend after the other is killed."""
-    seconds, chance = 10, random.Random(1)
-    done = threading.Event()
-    acknowledged, failures = {}, []
+    """Writers on all backends, while one backend after the other is killed."""
+    chance, ends = random.Random(1), time.monotonic() + 10
 
-    def write(number):
-        name, dice, version = f"random {number}", random.Random(number), 0
-        history = [None]  # contents that the file may have, the first one being acknowledged
-        while not done.is_set():
-            version += 1
-            port = dice.choice(pool.ports)
-            size = dice.choice((100, 3000, 5 * MIB))
-            body = None if dice.random() < 0.2 else content(size, f"{number} {version}")
-            answer = change(port, "DELETE", name) if body is None else change(port, "PUT", name, body)
-            if answer is not None and answer.status in (200, 201, 204, 404):
-                if answer.status == 404 and any(one is None for one in history):
-                    body = None
-                history = [body]
-            else:
-                if answer is not None and answer.status not in (502, 503):
-                    failures.append(f"{name}: {answer}")
-                history.append(body)
-        acknowledged[name] = history
+    def disturb():
+        while time.monotonic() < ends:
+            victim = chance.choice(pool.backends)
+            time.sleep(chance.uniform(0.1, 1.5))  # The moment is to be any.
+            victim.signal(signal.SIGKILL)
+            victim.wait()
+            victim.start()
 
-    writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-    for writer in writers:
-        writer.start()
-    ended = threading.Timer(seconds, done.set)
-    ended.start()
-    while not done.is_set():
-        victim = chance.choice(pool.backends)
-        done.wait(chance.uniform(0.1, 1.5))
-        victim.signal(signal.SIGKILL)
-        victim.wait()
-        victim.start()
-    for writer in writers:
-        writer.join()
-    assert not failures
-
-    sizes = {}
-    for name, history in acknowledged.items():
-        found = read(pool, name)
-        assert (None if found is None else digest(found)) in [None if one is None else digest(one) for one in history], name
-        if found is not None:
-            sizes[name] = len(found)
-    pool.wait_settled(sizes)
-    for name in sizes:
-        assert change(pool.ports[0], "DELETE", name).status == 204
-    pool.wait_settled({})
+    writers.settle(pool, writers.write_during(pool, 8, disturb))
