@@ -88,9 +88,9 @@ $(BUILD)/faults/%.o: %.c Makefile
 	$(say) "  CC   $< (with fault points)"
 	$(Q)$(CC) $(CPPFLAGS) -DCEPH_LB_FAULT_POINTS $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/faults/backend/http.o: CPPFLAGS += $(H2O_FLAGS)
+$(BUILD)/faults/backend/http.o $(BUILD)/faults/backend/http_spool.o: CPPFLAGS += $(H2O_FLAGS)
 $(BUILD)/faults/backend/announce.o: CPPFLAGS += $(MYSQL_FLAGS)
-$(BUILD)/backend/http.o: CPPFLAGS += $(H2O_FLAGS)
+$(BUILD)/backend/http.o $(BUILD)/backend/http_spool.o: CPPFLAGS += $(H2O_FLAGS)
 $(BUILD)/backend/announce.o: CPPFLAGS += $(MYSQL_FLAGS)
 
 $(BUILD)/%.o: %.c Makefile

@@ -42,21 +42,23 @@ struct computed {
 
 struct compute_job {
     struct job job; /* first */
-    struct slice body;
+    struct http_request *request;
     unsigned algorithms;
     char key[32];
 };
 
-static void compute(struct slice body, unsigned algorithms, struct digests *digests)
+static void compute(struct http_request *request, unsigned algorithms, struct digests *digests)
 {
     struct digest_context *context = digest_begin(algorithms);
+    struct slice body = http_request_body(request);
 
     while (body.len != 0) {
-        size_t len = body.len < PIECE_SIZE ? body.len : PIECE_SIZE;
+        struct slice piece = {body.base, body.len < PIECE_SIZE ? body.len : PIECE_SIZE};
 
-        digest_update(context, body.base, len);
-        body.base += len;
-        body.len -= len;
+        digest_update(context, piece.base, piece.len);
+        http_request_body_used(request, piece);
+        body.base += piece.len;
+        body.len -= piece.len;
     }
     digest_finish(context, digests);
 }
@@ -73,7 +75,7 @@ static struct answer *run_compute(struct job *base)
 
     atomic_init(&computed->answer.references, 1);
     computed->answer.free = computed_free;
-    compute(job->body, job->algorithms, &computed->digests);
+    compute(job->request, job->algorithms, &computed->digests);
     return &computed->answer;
 }
 
@@ -126,7 +128,6 @@ static void on_computed(struct ask *ask)
 void api_verify_body(struct api *api, struct http_request *request, const struct digests *claimed,
                      void (*done)(void *context, bool right), void *context)
 {
-    struct slice body = http_request_body(request);
     struct verification *verification;
     struct compute_job *job;
     struct digests computed;
@@ -135,8 +136,8 @@ void api_verify_body(struct api *api, struct http_request *request, const struct
         done(context, true);
         return;
     }
-    if (body.len <= AT_ONCE_SIZE_MAX) {
-        compute(body, claimed->known, &computed);
+    if (http_request_body(request).len <= AT_ONCE_SIZE_MAX) {
+        compute(request, claimed->known, &computed);
         done(context, judge(request, claimed, &computed));
         return;
     }
@@ -151,7 +152,7 @@ void api_verify_body(struct api *api, struct http_request *request, const struct
     job = xcalloc(1, sizeof(*job));
     job->job.run = run_compute;
     job->job.free = compute_job_free;
-    job->body = body;
+    job->request = request;
     job->algorithms = claimed->known;
     /* Nobody else asks for this one. */
     snprintf(job->key, sizeof(job->key), "digest %p", (void *)verification);

@@ -159,6 +159,11 @@ static void on_stored(struct store_put *put)
     store_next(upload);
 }
 
+static void on_used(struct store_put *put, struct slice part)
+{
+    http_request_body_used(((struct upload *)put)->request, part);
+}
+
 static void store_next(struct upload *upload)
 {
     struct form_file *file = current(upload);
@@ -176,7 +181,8 @@ static void store_next(struct upload *upload)
                                      .content = file->content,
                                      .manifest = &upload->manifest,
                                      .conditions = upload->conditions,
-                                     .done = on_stored};
+                                     .done = on_stored,
+                                     .used = on_used};
     store_put_begin(&upload->put);
 }
 
@@ -268,10 +274,16 @@ void api_put(struct api *api, struct http_request *request, struct slice name)
     begin_raw(upload_new(api, request), name);
 }
 
+static void on_searched(void *request, struct slice part)
+{
+    http_request_body_used(request, part);
+}
+
 static void post_form(struct api *api, struct http_request *request, struct slice boundary)
 {
     struct upload *upload = upload_new(api, request);
-    const char *problem = form_parse(http_request_body(request), boundary, &upload->form);
+    const char *problem =
+        form_parse(http_request_body(request), boundary, on_searched, request, &upload->form);
 
     if (problem != NULL) {
         problem_respond(request, PROBLEM_BAD_FORM, problem);

@@ -5,6 +5,9 @@
 
 #include "xalloc.h"
 
+#define SEARCH_STEP    ((size_t)4 * 1024 * 1024)
+#define PART_HEAD_ROOM (FORM_PART_HEAD_MAX + sizeof("\r\n\r\n") - 1)
+
 /*
  * One `; name=value` off the front of *rest (RFC 9110, 5.6.6). The value keeps its quotes, since a filename
  * and a boundary undo them differently. False at the end and at a syntax error (*wrong).
@@ -181,6 +184,35 @@ static struct slice find(struct slice in, struct slice what)
     return (struct slice){at, in.len - (size_t)(at - in.base)};
 }
 
+/* A body, and who is told how far it has been searched. */
+struct search {
+    struct slice delimiter;
+    form_searched *searched;
+    void *context;
+};
+
+static struct slice find_delimiter(struct slice in, const struct search *search)
+{
+    struct slice found = SLICE_ABSENT;
+
+    while (found.base == NULL && in.len >= search->delimiter.len) {
+        size_t step = in.len < SEARCH_STEP ? in.len : SEARCH_STEP;
+        /* Also what begins in this step and ends in the next one. */
+        size_t window = in.len - step < search->delimiter.len - 1 ? in.len : step + search->delimiter.len - 1;
+
+        found = find((struct slice){in.base, window}, search->delimiter);
+        if (found.base != NULL) {
+            found.len = in.len - (size_t)(found.base - in.base);
+            step = (size_t)(found.base - in.base);
+        }
+        if (search->searched != NULL)
+            search->searched(search->context, (struct slice){in.base, step});
+        in.base += step;
+        in.len -= step;
+    }
+    return found;
+}
+
 static void delimiter_skip(struct slice *rest, struct slice delimiter)
 {
     rest->base += delimiter.len;
@@ -206,15 +238,15 @@ static int after_delimiter(struct slice *rest)
 
 /* `delimiter` begins with the line break that belongs to it; `first`, which may stand at the very start of
  * the body, is the same without that. */
-static const char *parse_parts(struct slice body, struct slice delimiter, struct slice first,
+static const char *parse_parts(struct slice body, const struct search *search, struct slice first,
                                struct form *form)
 {
-    struct slice rest = body;
+    struct slice rest = body, delimiter = search->delimiter;
 
     if (slice_begins_with(body, first)) {
         delimiter_skip(&rest, first);
     } else {
-        rest = find(body, delimiter);
+        rest = find_delimiter(body, search);
         if (rest.base == NULL)
             return "The body is not a form: its boundary does not appear.";
         delimiter_skip(&rest, delimiter);
@@ -232,8 +264,9 @@ static const char *parse_parts(struct slice body, struct slice delimiter, struct
             return "The form is malformed: a boundary is followed by something else than a line break or --.";
         }
 
-        head_end = find(rest, SLICE_LITERAL("\r\n\r\n"));
-        if (head_end.base == NULL || head_end.base - rest.base > FORM_PART_HEAD_MAX)
+        head_end = find((struct slice){rest.base, rest.len < PART_HEAD_ROOM ? rest.len : PART_HEAD_ROOM},
+                        SLICE_LITERAL("\r\n\r\n"));
+        if (head_end.base == NULL)
             return "The form is malformed: the header of a part does not end.";
         problem = parse_part_head((struct slice){rest.base, (size_t)(head_end.base - rest.base)}, &head);
         if (problem != NULL)
@@ -241,7 +274,8 @@ static const char *parse_parts(struct slice body, struct slice delimiter, struct
 
         /* The content may be empty, and then its closing delimiter shares the line break that ends the
          * header. */
-        next = find((struct slice){head_end.base + 2, head_end.len - 2}, delimiter);
+        next = find_delimiter(
+            (struct slice){head_end.base + 2, rest.len - (size_t)(head_end.base + 2 - rest.base)}, search);
         if (next.base == NULL)
             return "The form is cut short: its closing boundary is missing.";
         content.base = head_end.base + 4;
@@ -258,16 +292,18 @@ static const char *parse_parts(struct slice body, struct slice delimiter, struct
     }
 }
 
-const char *form_parse(struct slice body, struct slice boundary, struct form *form)
+const char *form_parse(struct slice body, struct slice boundary, form_searched *searched, void *context,
+                       struct form *form)
 {
     struct buffer delimiter = {NULL, 0, 0};
+    struct search search = {.searched = searched, .context = context};
     const char *problem;
 
     *form = (struct form){0, NULL, NULL};
     buffer_append_text(&delimiter, "\r\n--");
     buffer_append_slice(&delimiter, boundary);
-    problem = parse_parts(body, (struct slice){delimiter.base, delimiter.len},
-                          (struct slice){delimiter.base + 2, delimiter.len - 2}, form);
+    search.delimiter = buffer_slice(&delimiter);
+    problem = parse_parts(body, &search, (struct slice){delimiter.base + 2, delimiter.len - 2}, form);
     buffer_free(&delimiter);
 
     if (problem != NULL)

@@ -33,9 +33,13 @@ struct form {
  * set to a sentence when it is, but its boundary parameter is missing or wrong. */
 struct slice form_boundary(struct slice content_type, const char **problem);
 
+/* Told of each part of the body that has been searched, so that a large body need not be in memory as a whole. */
+typedef void form_searched(void *context, struct slice part);
+
 /* NULL and a filled *form (to be freed), or a sentence that says what is wrong with the body, and an empty
- * *form. */
-const char *form_parse(struct slice body, struct slice boundary, struct form *form);
+ * *form. `searched` may be NULL. */
+const char *form_parse(struct slice body, struct slice boundary, form_searched *searched, void *context,
+                       struct form *form);
 
 void form_free(struct form *form);
 

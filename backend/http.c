@@ -1,7 +1,8 @@
 /*
  * The HTTP server over libh2o 2.2. What is peculiar about that library and shaped this file:
  *
- * - A handler runs when the whole body is there; larger bodies are kept by the library in mapped files.
+ * - A handler runs when the whole body is there. Larger ones lie in mapped files (http_spool.h), for which a look is
+ * taken at each connection after what it read: a function of ours stands between the event loop and the library.
  * - Content-Length and Transfer-Encoding are not kept among the request's fields; the raw head still stands
  * at the start of the connection's input buffer while the request is being answered.
  * - There is no time-out for sending, so each request has a timer of ours, which cuts the connection.
@@ -20,13 +21,27 @@
 #include <unistd.h>
 
 #include "accept.h"
+#include "http_spool.h"
 #include "log.h"
 #include "xalloc.h"
 
-#define SPOOL_FROM_SIZE (512 * 1024) /* larger bodies go to a file */
-#define LISTEN_BACKLOG  1024
-#define ACCEPTS_A_TURN  16
-#define SPOOL_FILE_NAME "/ceph-lb-body.XXXXXX"
+#define LISTEN_BACKLOG 1024
+#define ACCEPTS_A_TURN 16
+
+/* Larger bodies go to a file. */
+#define SPOOL_FROM_SIZE (512 * 1024)
+/* Room behind a body whose length is known, so that the library finds it whenever it reads. */
+#define SPOOL_SLACK (64 * 1024)
+/* Room for a body whose length is not known: more than what arrives between two looks at it. */
+#define SPOOL_ROOM_LEAST (8 * 1024 * 1024)
+/* So much of a body that arrives stays in memory before its pages are given back. */
+#define RELEASE_STEP (1024 * 1024)
+#define NOT_KNOWN    SIZE_MAX
+
+/* After a refusal what the client still sends is thrown away for so long, since a connection that is closed
+ * with bytes unread is reset, and the answer may be lost with it. */
+#define LINGER_MS                5000
+#define REFUSAL_RETRY_AFTER_TEXT "5"
 
 struct http_loop {
     struct executor executor;
@@ -35,7 +50,9 @@ struct http_loop {
     h2o_context_t context;
     h2o_accept_ctx_t accept_context;
     h2o_timeout_t send_timeout;
-    h2o_socket_t *listener; /* NULL once closed */
+    h2o_timeout_t linger_timeout;
+    h2o_linklist_t unwatched; /* connections: see watch_connections */
+    h2o_socket_t *listener;   /* NULL once closed */
     int listen_fd;
     unsigned connections, connections_max;
     bool stop;
@@ -62,10 +79,28 @@ struct http_server {
     atomic_bool draining;
 };
 
+/* What we keep of a connection, beside the library's own. */
+struct connection {
+    struct http_loop *loop;
+    h2o_socket_t *socket;
+    h2o_linklist_t unwatched;     /* linked: the library's own function gets what is read */
+    h2o_socket_cb read;           /* that function */
+    struct http_request *request; /* being answered, or NULL */
+    bool *closed;                 /* set when it is closed; NULL: nobody wants to know */
+
+    /* Of the request that arrives. */
+    bool head_seen;
+    size_t size;     /* of head and body, or NOT_KNOWN: it comes in chunks */
+    size_t released; /* so much of it need not be in memory */
+    bool refused;    /* its body cannot be kept; what still comes is thrown away */
+    h2o_timeout_entry_t linger_timer;
+};
+
 struct http_request {
     h2o_generator_t generator; /* first: h2o gives it back to us */
     h2o_req_t *req;
     struct http_loop *loop;
+    struct connection *connection;
     struct http_stream_callbacks callbacks;
     void *context;
     bool streaming;
@@ -120,6 +155,10 @@ static void run_tasks(h2o_multithread_receiver_t *receiver, h2o_linklist_t *mess
 
 /* ---- a request ---- */
 
+static void unwatch(struct connection *connection);
+static void respond_refused(struct http_request *request);
+static void release_body(struct connection *connection, size_t step);
+
 static struct slice slice_of_iovec(h2o_iovec_t iovec)
 {
     return (struct slice){iovec.base, iovec.len};
@@ -158,6 +197,8 @@ static void on_dispose(void *memory)
     struct http_request *request = memory;
 
     h2o_timeout_unlink(&request->send_timer);
+    request->connection->request = NULL;
+    unwatch(request->connection); /* the library is about to read the next request, by itself */
     atomic_fetch_sub_explicit(&request->loop->server->counters.requests_active, 1, memory_order_relaxed);
     if (request->streaming)
         request->callbacks.ended(request->context);
@@ -167,15 +208,23 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
     struct http_loop *loop = loop_of_context(req->conn->ctx);
     struct http_request *request = h2o_mem_alloc_shared(&req->pool, sizeof(*request), on_dispose);
+    struct connection *connection = req->conn->callbacks->get_socket(req->conn)->on_close.data;
 
     (void)handler;
     memset(request, 0, sizeof(*request));
     request->generator.proceed = on_proceed;
     request->req = req;
     request->loop = loop;
+    request->connection = connection;
     request->send_timer.cb = on_send_timeout;
+    connection->request = request;
     atomic_fetch_add_explicit(&loop->server->counters.requests_active, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&loop->server->counters.bytes_received, req->entity.len, memory_order_relaxed);
+    if (connection->refused) {
+        respond_refused(request);
+        return 0;
+    }
+    release_body(connection, 1);
     loop->server->handler(request, loop->server->handler_context);
     return 0;
 }
@@ -222,6 +271,11 @@ struct slice http_request_body(const struct http_request *request)
 {
     struct slice body = slice_of_iovec(request->req->entity);
     return body.base != NULL ? body : SLICE_LITERAL("");
+}
+
+void http_request_body_used(struct http_request *request, struct slice part)
+{
+    spool_release(request->connection->socket->input, part);
 }
 
 struct slice http_request_field(const struct http_request *request, const char *name)
@@ -290,11 +344,17 @@ static bool next_line(struct slice *text, struct slice *line)
     return true;
 }
 
-const char *http_request_framing_problem(const struct http_request *request)
+/* How a message says where its body ends. */
+struct framing {
+    size_t head_size;            /* 0: the head is not complete */
+    unsigned lengths, encodings; /* how many Content-Length and Transfer-Encoding fields */
+    struct slice length;         /* the value of the first Content-Length */
+};
+
+static struct framing framing_of_input(const h2o_buffer_t *input)
 {
-    const h2o_buffer_t *input = request->req->conn->callbacks->get_socket(request->req->conn)->input;
     struct slice rest = {input->bytes, input->size}, line;
-    unsigned lengths = 0, encodings = 0;
+    struct framing framing = {.length = SLICE_ABSENT};
     bool in_head = false;
 
     while (next_line(&rest, &line)) {
@@ -302,22 +362,31 @@ const char *http_request_framing_problem(const struct http_request *request)
         struct slice name;
 
         /* Empty lines before the request line are allowed, the one behind the head ends it. */
-        if (line.len == 0 && in_head)
+        if (line.len == 0 && in_head) {
+            framing.head_size = (size_t)(rest.base - input->bytes);
             break;
+        }
         in_head = in_head || line.len != 0;
         colon = line.len != 0 ? memchr(line.base, ':', line.len) : NULL;
         if (colon == NULL)
             continue;
         name = (struct slice){line.base, (size_t)(colon - line.base)};
-        lengths += slice_is_ignoring_case(name, "content-length");
-        encodings += slice_is_ignoring_case(name, "transfer-encoding");
+        if (slice_is_ignoring_case(name, "content-length") && framing.lengths++ == 0)
+            framing.length = slice_trim((struct slice){colon + 1, line.len - name.len - 1});
+        framing.encodings += slice_is_ignoring_case(name, "transfer-encoding");
     }
+    return framing;
+}
 
-    if (lengths != 0 && encodings != 0)
+const char *http_request_framing_problem(const struct http_request *request)
+{
+    struct framing framing = framing_of_input(request->connection->socket->input);
+
+    if (framing.lengths != 0 && framing.encodings != 0)
         return "The request has both Content-Length and Transfer-Encoding.";
-    if (lengths > 1)
+    if (framing.lengths > 1)
         return "The request has more than one Content-Length.";
-    if (encodings > 1)
+    if (framing.encodings > 1)
         return "The request has more than one Transfer-Encoding.";
     return NULL;
 }
@@ -536,18 +605,232 @@ static void on_request_over(h2o_logger_t *logger, h2o_req_t *req)
     }
 }
 
+/* ---- bodies that arrive ---- */
+
+static h2o_iovec_t refusal_body(struct http_request *request, bool as_text)
+{
+    struct slice body = request->loop->server->error_body(507, as_text);
+
+    return h2o_strdup(&request->req->pool, body.base, body.len);
+}
+
+static void on_refusal_sent(void *context)
+{
+    struct connection *connection = context;
+
+    shutdown(h2o_socket_get_fd(connection->socket), SHUT_WR); /* the client need not wait for the end */
+    h2o_timeout_link(connection->loop->context.loop, &connection->loop->linger_timeout,
+                     &connection->linger_timer);
+}
+
+static void on_refusal_ended(void *context)
+{
+    (void)context;
+}
+
+/* The answer of a refused request, all but its end, which follows when the client had time to take it. */
+static void respond_refused(struct http_request *request)
+{
+    static const struct http_stream_callbacks callbacks = {on_refusal_sent, on_refusal_ended};
+    bool as_text = http_request_wants_text(request);
+    h2o_iovec_t body = refusal_body(request, as_text);
+
+    http_add_field_text(request, "Content-Type",
+                        as_text ? "text/plain; charset=utf-8" : "application/problem+json");
+    http_add_field_text(request, "Retry-After", REFUSAL_RETRY_AFTER_TEXT);
+    http_close_after_response(request);
+    http_stream_start(request, 507, body.len, &callbacks, request->connection);
+    send_timer_start(request);
+    h2o_send(request->req, &body, is_head(request) ? 0 : 1, H2O_SEND_STATE_IN_PROGRESS);
+}
+
+/* The client had its time: this closes the connection. */
+static void on_lingered(h2o_timeout_entry_t *entry)
+{
+    struct connection *connection =
+        (struct connection *)((char *)entry - offsetof(struct connection, linger_timer));
+
+    h2o_send(connection->request->req, NULL, 0, H2O_SEND_STATE_FINAL);
+}
+
+struct request_search {
+    void *of;
+    h2o_req_t *found;
+};
+
+static int find_request_of(h2o_req_t *req, void *context)
+{
+    struct request_search *search = context;
+
+    if ((void *)req->conn != search->of)
+        return 0;
+    search->found = req;
+    return 1;
+}
+
+/* The body of the request that arrives cannot be kept; errno tells why. The request, whose head the library has
+ * copied, is answered now. */
+static void refuse(struct connection *connection)
+{
+    struct http_loop *loop = connection->loop;
+    struct request_search search = {connection->socket->data, NULL};
+
+    log_warn("a body cannot be kept in --spool-dir: %s", strerror(errno));
+    connection->refused = true;
+    h2o_buffer_consume(&connection->socket->input, connection->socket->input->size);
+    loop->server->config.http1.callbacks.foreach_request(&loop->context, find_request_of, &search);
+    h2o_process_request(search.found);
+}
+
+/* Gives the pages of what has arrived back, if that is `step` bytes or more. */
+static void release_body(struct connection *connection, size_t step)
+{
+    const h2o_buffer_t *input = connection->socket->input;
+
+    if (input->size < connection->released + step)
+        return;
+    spool_release(input,
+                  (struct slice){input->bytes + connection->released, input->size - connection->released});
+    connection->released = input->size;
+}
+
+/* Takes the room that the body needs, if it is a larger one. */
+static bool make_room(struct connection *connection)
+{
+    h2o_buffer_t **input = &connection->socket->input;
+    size_t used = (*input)->size;
+
+    if (connection->size != NOT_KNOWN)
+        return connection->size < SPOOL_FROM_SIZE || spool_reserve(input, connection->size + SPOOL_SLACK);
+    if (used < SPOOL_FROM_SIZE / 2)
+        return true;
+    if ((*input)->_fd != -1 &&
+        (*input)->capacity - (size_t)((*input)->bytes - (*input)->_buf) - used >= SPOOL_ROOM_LEAST)
+        return true;
+    return spool_reserve(input, used + used / 2 + 2 * SPOOL_ROOM_LEAST);
+}
+
+/* Between two reads, while a request arrives. */
+static void look_at_body(struct connection *connection)
+{
+    const h2o_buffer_t *input = connection->socket->input;
+
+    if (!connection->head_seen) {
+        struct framing framing;
+        size_t length;
+
+        if (input->size == 0)
+            return;
+        framing = framing_of_input(input);
+        if (framing.head_size == 0)
+            return;
+        /* The library has read this head too, and answered what it does not like. */
+        length = framing.lengths != 0 ? h2o_strtosize(framing.length.base, framing.length.len) : 0;
+        connection->head_seen = true;
+        connection->size = framing.encodings != 0 ? NOT_KNOWN : framing.head_size + length;
+    }
+    if (!make_room(connection))
+        refuse(connection);
+    else
+        release_body(connection, RELEASE_STEP);
+}
+
+/* Something was read, or could not be; stands before the library's own function. */
+static void on_read(h2o_socket_t *socket, const char *error)
+{
+    struct connection *connection = socket->on_close.data;
+    bool closed = false;
+
+    if (error == h2o_socket_error_out_of_memory) {
+        /* Whether what was lacking was for the body, or for what a client sends behind it. */
+        bool complete = connection->head_seen && socket->input->size >= connection->size;
+
+        errno = ENOSPC; /* the likely cause; the library keeps it to itself */
+        if (!connection->refused && !complete) {
+            refuse(connection);
+            return;
+        }
+        error = NULL;
+    }
+    if (connection->refused && error == NULL) {
+        h2o_buffer_consume(&socket->input, socket->input->size);
+        return;
+    }
+    connection->closed = &closed;
+    connection->read(socket, error);
+    if (closed)
+        return;
+    connection->closed = NULL;
+    if (socket->_cb.read == on_read)
+        look_at_body(connection);
+    else if (connection->request == NULL)
+        unwatch(connection); /* it is asked to go on with its body (100), and will read again */
+}
+
+static void unwatch(struct connection *connection)
+{
+    if (!h2o_linklist_is_linked(&connection->unwatched))
+        h2o_linklist_insert(&connection->loop->unwatched, &connection->unwatched);
+}
+
+/*
+ * Puts on_read before the library's own function, which the library sets anew for each request. After each turn
+ * of the loop, so before anything else is read.
+ */
+static void watch_connections(struct http_loop *loop)
+{
+    h2o_linklist_t *node, *next;
+
+    for (node = loop->unwatched.next; node != &loop->unwatched; node = next) {
+        struct connection *connection =
+            (struct connection *)((char *)node - offsetof(struct connection, unwatched));
+        h2o_socket_t *socket = connection->socket;
+
+        next = node->next;
+        if (!h2o_socket_is_reading(socket) && connection->request == NULL)
+            continue;
+        h2o_linklist_unlink(node);
+        if (!h2o_socket_is_reading(socket))
+            continue;
+        connection->read = socket->_cb.read;
+        socket->_cb.read = on_read;
+        connection->head_seen = false;
+        connection->released = 0;
+        look_at_body(connection);
+    }
+}
+
 /* ---- connections ---- */
 
 static void on_accept(h2o_socket_t *listener, const char *error);
 
 static void on_connection_closed(void *context)
 {
-    struct http_loop *loop = context;
+    struct connection *connection = context;
+    struct http_loop *loop = connection->loop;
 
+    h2o_timeout_unlink(&connection->linger_timer);
+    if (h2o_linklist_is_linked(&connection->unwatched))
+        h2o_linklist_unlink(&connection->unwatched);
+    if (connection->closed != NULL)
+        *connection->closed = true;
+    free(connection);
     loop->connections--;
     atomic_fetch_sub_explicit(&loop->server->counters.connections_open, 1, memory_order_relaxed);
     if (loop->listener != NULL && !h2o_socket_is_reading(loop->listener))
         h2o_socket_read_start(loop->listener, on_accept);
+}
+
+static struct connection *connection_new(struct http_loop *loop, h2o_socket_t *socket)
+{
+    struct connection *connection = xcalloc(1, sizeof(*connection));
+
+    connection->loop = loop;
+    connection->socket = socket;
+    connection->linger_timer.cb = on_lingered;
+    socket->on_close.cb = on_connection_closed;
+    socket->on_close.data = connection;
+    return connection;
 }
 
 static void on_accept(h2o_socket_t *listener, const char *error)
@@ -571,8 +854,7 @@ static void on_accept(h2o_socket_t *listener, const char *error)
         loop->connections++;
         atomic_fetch_add_explicit(&loop->server->counters.connections_accepted, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&loop->server->counters.connections_open, 1, memory_order_relaxed);
-        socket->on_close.cb = on_connection_closed;
-        socket->on_close.data = loop;
+        unwatch(connection_new(loop, socket));
         h2o_accept(&loop->accept_context, socket);
     }
 }
@@ -616,14 +898,6 @@ static bool listen_for_all(struct http_server *server)
     if (trial == -1)
         log_error("cannot listen on %s: %s", address->text, strerror(errno));
     return trial != -1;
-}
-
-static void set_spool_dir(const char *dir)
-{
-    size_t room = sizeof(h2o_socket_buffer_mmap_settings.fn_template);
-
-    h2o_socket_buffer_mmap_settings.threshold = SPOOL_FROM_SIZE;
-    snprintf(h2o_socket_buffer_mmap_settings.fn_template, room, "%s" SPOOL_FILE_NAME, dir);
 }
 
 static void configure(struct http_server *server)
@@ -673,7 +947,7 @@ struct http_server *http_server_new(const struct http_options *options, http_err
         free(server);
         return NULL;
     }
-    set_spool_dir(options->spool_dir);
+    spool_configure(options->spool_dir);
     configure(server);
     for (i = 0; i < options->loops; i++)
         loop_init(server, &server->loops[i], i);
@@ -701,6 +975,8 @@ static void loop_begin(struct http_loop *loop)
     h2o_context_init(&loop->context, h2o_evloop_create(), &server->config);
     h2o_timeout_init(loop->context.loop, &loop->send_timeout,
                      server->options.send_timeout_seconds * UINT64_C(1000));
+    h2o_timeout_init(loop->context.loop, &loop->linger_timeout, LINGER_MS);
+    h2o_linklist_init_anchor(&loop->unwatched);
     h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, run_tasks);
     loop->accept_context = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = server->config.hosts};
     loop->listener = h2o_evloop_socket_create(loop->context.loop, loop->listen_fd, H2O_SOCKET_FLAG_DONT_READ);
@@ -720,8 +996,10 @@ static void *run_loop(void *argument)
 
     loop_begin(loop);
     sem_post(&loop->begun);
-    while (!loop->stop)
+    while (!loop->stop) {
         h2o_evloop_run(loop->context.loop, INT32_MAX);
+        watch_connections(loop);
+    }
     sem_post(&loop->ended);
     /* The thread stays until the process ends: h2o keeps memory for reuse in thread-local pools that nobody
      * can free. */

@@ -2,7 +2,7 @@
 #define CEPH_LB_HTTP_H
 
 /*
- * The HTTP server. Behind this interface stands libh2o; no other file includes h2o.h.
+ * The HTTP server. Behind this interface stands libh2o; no other file but http_spool includes h2o.h.
  *
  * Each event loop is a thread with a listening socket of its own. A request belongs to one loop and is
  * touched there only. A handler is called when the whole request has been read. It answers at once or later,
@@ -47,8 +47,9 @@ struct http_options {
 typedef void http_handler(struct http_request *request, void *context);
 
 /*
- * Fills in the body of an error that the server itself answers, before a handler could (413, 400): a problem
- * in the form of the others. Returns text in static storage.
+ * Fills in the body of an error that the server itself answers, before a handler could (413, 400; 507 when
+ * there is no room for the body in spool_dir): a problem in the form of the others. Returns text in static
+ * storage.
  */
 typedef struct slice http_error_body(int status, bool as_text);
 
@@ -82,6 +83,9 @@ struct slice http_request_path(const struct http_request *request);
 struct slice http_request_query(
     const struct http_request *request); /* without "?"; absent when there is none */
 struct slice http_request_body(const struct http_request *request);
+/* A part of the body has been read and is not needed for a while: it need not stay in memory. It can be read
+ * again all the same. These two on any thread, as long as the request has not been answered. */
+void http_request_body_used(struct http_request *request, struct slice part);
 /* The first field of that name (in lower case), absent when there is none. */
 struct slice http_request_field(const struct http_request *request, const char *name);
 /* Likewise, but a list that was sent in several fields is put together (RFC 9110, 5.3). */

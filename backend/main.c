@@ -246,6 +246,7 @@ static int run(struct backend *backend)
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 
     raise_descriptor_limit(backend->options.connections);
     if (!check_spool_dir(backend->options.spool_dir) || !start_server(backend) || !start_announcer(backend))

@@ -83,6 +83,8 @@ struct slice problem_http_error_body(int status, bool as_text)
         problem = PROBLEM_TOO_LARGE;
     else if (status == 417)
         problem = PROBLEM_EXPECTATION;
+    else if (status == 507)
+        problem = PROBLEM_SPOOL_FULL;
     body.len = 0;
     problem_render(problem, NULL, as_text, &body);
     return buffer_slice(&body);

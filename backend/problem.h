@@ -31,7 +31,8 @@
     X(PROBLEM_CONTENDED, 503, "contended", "Too many clients change this file at the moment")                \
     X(PROBLEM_OVERLOADED, 503, "overloaded", "Too much is waiting already")                                  \
     X(PROBLEM_DRAINING, 503, "draining", "This backend is being stopped")                                    \
-    X(PROBLEM_FULL, 507, "full", "The cluster or the pool is full")
+    X(PROBLEM_FULL, 507, "full", "The cluster or the pool is full")                                          \
+    X(PROBLEM_SPOOL_FULL, 507, "spool-full", "The server has no room for the body at the moment")
 
 enum problem {
 #define X(id, status, slug, title) id,

@@ -76,6 +76,8 @@ struct store_put {
     struct manifest *manifest; /* size, time, stripe size and CRC-32C are filled in here */
     struct conditions conditions;
     void (*done)(struct store_put *put); /* on the loop, exactly once; not from within store_put_begin */
+    /* On the loop: a part of the content has been read, and is hardly needed again. NULL: nobody wants to know. */
+    void (*used)(struct store_put *put, struct slice part);
 
     /* The outcome. */
     enum store_result result;

@@ -85,6 +85,14 @@ static void on_stripes_written(struct store_stripes *stripes)
     step_publish(putting, putting->uid);
 }
 
+static void on_used(struct store_stripes *stripes, struct slice part)
+{
+    struct store_put *put = PUTTING_OF(stripes, stripes)->put;
+
+    if (put->used != NULL)
+        put->used(put, part);
+}
+
 static void on_claimed(struct store_claim *claim)
 {
     struct putting *putting = PUTTING_OF(claim, claim);
@@ -100,7 +108,8 @@ static void on_claimed(struct store_claim *claim)
                                               .content = put->content,
                                               .stripe_size = put->manifest->stripe_size,
                                               .begun_ms = claim->begun_ms,
-                                              .done = on_stripes_written};
+                                              .done = on_stripes_written,
+                                              .used = on_used};
     store_stripes_begin(&putting->stripes);
 }
 

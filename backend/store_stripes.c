@@ -18,13 +18,18 @@ static int launch_stripe(struct rados_call *call, rados_ioctx_t ioctx, rados_com
     struct buffer checksums = {NULL, 0, 0};
     char object[STRIPE_OBJECT_SIZE];
     uint32_t crc = stripe_checksums(content, &checksums);
+    int result;
 
     stripes->crc32c = crc32c_combine(stripes->crc32c, crc, content.len);
     stripe_object(stripes->uid, write->number, object);
     rados_write_op_write_full(operation, content.base, content.len);
     rados_write_op_setxattr(operation, STRIPE_XATTR_CHECKSUMS, checksums.base, checksums.len);
     buffer_free(&checksums);
-    return store_launch_write(operation, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
+    result = store_launch_write(operation, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
+    /* librados has copied it. */
+    if (stripes->used != NULL)
+        stripes->used(stripes, content);
+    return result;
 }
 
 static void on_stripe_written(struct rados_call *call)

@@ -109,6 +109,8 @@ struct store_stripes {
     uint64_t stripe_size;
     int64_t begun_ms; /* the claim's */
     void (*done)(struct store_stripes *stripes);
+    /* On the loop: a part of the content has been read, and is not needed again. NULL: nobody wants to know. */
+    void (*used)(struct store_stripes *stripes, struct slice part);
 
     int error;
     uint32_t crc32c; /* of the content */

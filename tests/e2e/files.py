@@ -18,7 +18,8 @@ from stack import Client, request
 
 KIB = 1024
 MIB = 1024 * KIB
-FILE_SIZE_MAX = 64 * MIB
+GIB = 1024 * MIB
+FILE_SIZE_MAX = 5 * GIB  # unless --max-file-size says otherwise
 BODY_SIZE_MAX = FILE_SIZE_MAX + 64 * KIB
 
 _numbers = itertools.count(1)

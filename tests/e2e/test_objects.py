@@ -8,13 +8,18 @@ import select
 import threading
 import time
 
-from files import (BODY_SIZE_MAX, FILE_SIZE_MAX, KIB, MIB, Files, Wire, at_once, command_bytes, content,
+import pytest
+
+from backend import backend
+from files import (BODY_SIZE_MAX, KIB, MIB, Files, Wire, at_once, command_bytes, content,
                    digest, encode, everywhere, file_part, form, head_of, is_problem, post,
                    send_chunked, target_of)
 from stack import Client, request, wait_for
 
 SIZES = [0, 1, 4 * KIB - 1, 4 * KIB, 4 * KIB + 1, 64 * KIB - 1, 64 * KIB, 128 * KIB - 1, 128 * KIB,
          128 * KIB + 1, 512 * KIB, 512 * KIB + 1, MIB - 1, MIB, MIB + 1, 4 * MIB, 16 * MIB + 1]
+
+LIMIT = 3 * MIB  # what a backend is told to take where a test needs to go beyond it
 
 
 # --- bytes in, bytes out ----------------------------------------------------------------------------
@@ -60,11 +65,18 @@ def test_a_chunked_body_gives_the_bytes_back(everywhere):
         user.check(name, body)
 
 
-def test_the_largest_file(everywhere):
-    user, body = everywhere, content(FILE_SIZE_MAX)
+@pytest.fixture
+def limited(stack, work_dir, free_port):
+    """A user of a backend that takes files of LIMIT bytes at most."""
+    with backend(stack, work_dir, free_port(), "--max-file-size", "3MiB") as one, Files(one.port) as user:
+        yield user
+
+
+def test_the_largest_file(limited):
+    user, body = limited, content(LIMIT)
     answer = user.put(user.name("largest"), body)
     assert answer.status == 201
-    assert json.loads(answer.body)["objects"][0]["size"] == FILE_SIZE_MAX
+    assert json.loads(answer.body)["objects"][0]["size"] == LIMIT
     user.check(user.name("largest"), body)
     # A form has room for what it adds.
     assert post(user.port, form(file_part(user.name("largest"), body))).status == 200
@@ -139,13 +151,13 @@ def test_expect_100_continue(everywhere):
 
 # --- too large --------------------------------------------------------------------------------------
 
-def test_one_byte_too_many(everywhere):
-    user = everywhere
+def test_one_byte_too_many(limited):
+    user = limited
     name = user.name("too large")
     assert user.put(name, b"what was there").status == 201
-    answer = user.put(name, bytes(FILE_SIZE_MAX + 1))
+    answer = user.put(name, bytes(LIMIT + 1))
     assert is_problem(answer, 413, "too-large")
-    answer = post(user.port, form(file_part(name, bytes(FILE_SIZE_MAX + 1))))
+    answer = post(user.port, form(file_part(name, bytes(LIMIT + 1))))
     assert is_problem(answer, 413, "too-large")
     user.check(name, b"what was there")
     assert user.names() == [name]
@@ -168,22 +180,22 @@ def test_a_body_whose_length_is_too_large_is_not_waited_for(everywhere):
     assert user.names() == []
 
 
-def test_a_chunked_body_that_grows_too_large(everywhere):
+def test_a_chunked_body_that_grows_too_large(limited):
     """Nobody knows beforehand, so it is answered while it is being sent."""
-    user = everywhere
+    user = limited
     name = user.name("growing")
     chunk = b"%x\r\n" % MIB + bytes(MIB) + b"\r\n"
     sent = 0
     with Wire(user.port, timeout=60) as wire:
         wire.send(head_of("PUT", target_of(name), "Transfer-Encoding: chunked"))
         while not select.select([wire.socket], [], [], 0)[0]:
-            assert sent < 4 * BODY_SIZE_MAX, "nobody stops it"
+            assert sent < 64 * LIMIT, "nobody stops it"
             try:
                 wire.send(chunk)
             except ConnectionError:
                 break  # The answer has come nevertheless.
             sent += MIB
-        assert sent >= FILE_SIZE_MAX
+        assert sent >= LIMIT
         status, fields, body = wire.response()
         assert (status, fields["content-type"]) == (413, "application/problem+json")
         assert json.loads(body)["type"] == "urn:ceph-lb:problem:too-large"

@@ -74,7 +74,7 @@ static void test_boundary(void **state)
 static const char *parse(struct slice body, const char *boundary, struct form *form, char **copy)
 {
     *copy = copy_exactly(body);
-    return form_parse((struct slice){*copy, body.len}, slice_of(boundary), form);
+    return form_parse((struct slice){*copy, body.len}, slice_of(boundary), NULL, NULL, form);
 }
 
 static void test_one_file(void **state)
@@ -339,7 +339,7 @@ static void test_files_max(void **state)
     /* Fields that are not files do not count. */
     buffer_append_text(&body, "--b" CRLF "Content-Disposition: form-data; name=x" CRLF CRLF "y" CRLF);
     buffer_append_text(&body, "--b--" CRLF);
-    assert_null(form_parse(buffer_slice(&body), slice_of("b"), &form));
+    assert_null(form_parse(buffer_slice(&body), slice_of("b"), NULL, NULL, &form));
     assert_int_equal(form.count, FORM_FILES_MAX);
     for (i = 0; i < FORM_FILES_MAX; i++) {
         char name[32], content[32];
@@ -353,7 +353,7 @@ static void test_files_max(void **state)
     body.len = 0;
     append_files(&body, FORM_FILES_MAX + 1);
     buffer_append_text(&body, "--b--" CRLF);
-    assert_non_null(form_parse(buffer_slice(&body), slice_of("b"), &form));
+    assert_non_null(form_parse(buffer_slice(&body), slice_of("b"), NULL, NULL, &form));
     assert_int_equal(form.count, 0);
     buffer_free(&body);
 }
@@ -371,7 +371,7 @@ static const char *parse_with_head_of(size_t len)
     while (body.len - begin < len)
         buffer_append_text(&body, "x");
     buffer_append_text(&body, CRLF CRLF "content" CRLF "--b--" CRLF);
-    problem = form_parse(buffer_slice(&body), slice_of("b"), &form);
+    problem = form_parse(buffer_slice(&body), slice_of("b"), NULL, NULL, &form);
     if (problem == NULL)
         assert_slice_equals(form.files[0].content, SLICE_LITERAL("content"));
     form_free(&form);
@@ -386,6 +386,42 @@ static void test_part_head_max(void **state)
     assert_non_null(parse_with_head_of(FORM_PART_HEAD_MAX + 1));
 }
 
+static void count_searched(void *context, struct slice part)
+{
+    assert_true(part.len <= 4 << 20);
+    *(size_t *)context += part.len;
+}
+
+/* The body is searched in steps of 4 MiB: a delimiter may begin in one of them and end in the next. */
+static void test_steps(void **state)
+{
+    static const char head[] = "--b" CRLF DISPOSITION CRLF, between[] = CRLF "--b" CRLF DISPOSITION CRLF;
+    size_t size, searched;
+
+    (void)state;
+    for (size = (4 << 20) - 8; size <= (4 << 20) + 8; size++) {
+        struct buffer body = {NULL, 0, 0};
+        struct form form;
+        char *bytes = test_malloc(size);
+
+        memset(bytes, '\r', size);
+        buffer_append_text(&body, head);
+        buffer_append(&body, bytes, size);
+        buffer_append_text(&body, between);
+        buffer_append(&body, bytes, size);
+        buffer_append_text(&body, CRLF "--b--" CRLF);
+        searched = 0;
+        assert_null(form_parse(buffer_slice(&body), slice_of("b"), count_searched, &searched, &form));
+        assert_int_equal(form.count, 2);
+        assert_int_equal(form.files[0].content.len, size);
+        assert_int_equal(form.files[1].content.len, size);
+        assert_true(searched >= 2 * size && searched <= body.len);
+        form_free(&form);
+        buffer_free(&body);
+        test_free(bytes);
+    }
+}
+
 static void test_longest_boundary(void **state)
 {
     char boundary[FORM_BOUNDARY_MAX + 1];
@@ -396,7 +432,7 @@ static void test_longest_boundary(void **state)
     memset(boundary, '-', sizeof(boundary) - 1);
     boundary[sizeof(boundary) - 1] = '\0';
     buffer_printf(&body, "--%s" CRLF DISPOSITION CRLF "content" CRLF "--%s--" CRLF, boundary, boundary);
-    assert_null(form_parse(buffer_slice(&body), slice_of(boundary), &form));
+    assert_null(form_parse(buffer_slice(&body), slice_of(boundary), NULL, NULL, &form));
     assert_int_equal(form.count, 1);
     assert_slice_equals(form.files[0].content, SLICE_LITERAL("content"));
     form_free(&form);
@@ -703,6 +739,7 @@ int main(void)
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_files_max),
         cmocka_unit_test(test_part_head_max),
+        cmocka_unit_test(test_steps),
         cmocka_unit_test(test_longest_boundary),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_truncation),

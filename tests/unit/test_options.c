@@ -88,7 +88,7 @@ static void test_defaults(void **state)
     assert_int_equal(options.workers, 4);
     assert_int_equal(options.memory, 256 << 20);
     assert_string_equal(options.spool_dir, "/tmp");
-    assert_int_equal(options.max_file_size, 64 << 20);
+    assert_int_equal(options.max_file_size, UINT64_C(5) << 30);
     assert_int_equal(options.drain_timeout, 30);
     assert_true(options.connections >= 1);
     assert_true(options.request_timeout >= 1);
@@ -440,7 +440,7 @@ static void test_help(void **state)
         "--help",
         "--version",
         "CEPH_LB_",
-        "64MiB)",
+        "5GiB)",
         "127.0.0.1:8080)",
         "Exit status",
     };
