@@ -158,7 +158,7 @@ static void add_digest_fields(struct http_request *request, const struct digests
 }
 
 void api_add_file_fields(struct api *api, struct http_request *request, struct slice name, const char *etag,
-                         const struct manifest *manifest)
+                         const struct manifest *manifest, struct slice content_type)
 {
     char date[HTTP_DATE_SIZE];
     size_t i;
@@ -167,7 +167,9 @@ void api_add_file_fields(struct api *api, struct http_request *request, struct s
     http_add_field_text(request, "ETag", etag);
     http_add_field_text(request, "Last-Modified", date);
     http_add_field_text(request, "Accept-Ranges", "bytes");
-    http_add_field(request, "Content-Type", api_media_type(api, name, manifest->media_type));
+    http_add_field(request, "Content-Type",
+                   content_type.base != NULL ? content_type
+                                             : api_media_type(api, name, manifest->media_type));
     add_digest_fields(request, &manifest->digests);
     for (i = 0; i < manifest->metadata_count; i++) {
         struct buffer field = {NULL, 0, 0};

@@ -75,9 +75,10 @@ bool api_take_digests(struct http_request *request, struct digests *digests);
 void api_verify_body(struct api *api, struct http_request *request, const struct digests *claimed,
                      void (*done)(void *context, bool right), void *context);
 
-/* The fields that tell of a file: ETag, Last-Modified, Content-Type, Repr-Digest, X-Meta-*. */
+/* The fields that tell of a file: ETag, Last-Modified, Repr-Digest, X-Meta-*; and Content-Type, that of the file when
+ * content_type is absent. */
 void api_add_file_fields(struct api *api, struct http_request *request, struct slice name, const char *etag,
-                         const struct manifest *manifest);
+                         const struct manifest *manifest, struct slice content_type);
 
 /* The media type to tell for a file: what is kept with it, else what its name's ending says. */
 struct slice api_media_type(struct api *api, struct slice name, struct slice kept);

@@ -14,7 +14,17 @@ struct get {
     struct store_reader *reader;
     bool content_wanted;
     struct conditions conditions;
-    struct range range;
+    struct ranges ranges;
+
+    /* What is sent: all of it is one span. Several come as parts, each behind a header, and a closing line. */
+    struct span spans[RANGES_MAX];
+    size_t span_count, span;
+    bool between_spans; /* what is under way is a part's header */
+    bool last_of_span;  /* or the last bytes of a part */
+    char boundary[HEAD_TAG_SIZE];
+    struct buffer media_type, part;
+    uint64_t size;
+
     struct slice name; /* in name_storage */
     char name_storage[];
 };
@@ -22,15 +32,54 @@ struct get {
 static void get_end(struct get *get)
 {
     store_reader_close(get->reader);
+    buffer_free(&get->media_type);
+    buffer_free(&get->part);
     free(get);
 }
 
 /* ---- the content's way ---- */
 
+static bool is_multipart(const struct get *get)
+{
+    return get->span_count > 1;
+}
+
+/* What stands before the span (RFC 9110, 14.6), or behind the last one. */
+static void append_part(const struct get *get, size_t span, struct buffer *to)
+{
+    const struct span *at = &get->spans[span];
+
+    buffer_printf(to, "%s--%s", span != 0 ? "\r\n" : "", get->boundary);
+    if (span == get->span_count)
+        buffer_append_text(to, "--\r\n");
+    else
+        buffer_printf(
+            to, "\r\nContent-Type: %s\r\nContent-Range: bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64 "\r\n\r\n",
+            get->media_type.base, at->offset, at->offset + at->length - 1, get->size);
+}
+
+static void send_part(struct get *get)
+{
+    get->part.len = 0;
+    append_part(get, get->span, &get->part);
+    get->between_spans = true;
+    http_stream_send(get->request, buffer_slice(&get->part), get->span == get->span_count);
+}
+
+static void start_span(struct get *get)
+{
+    const struct span *span = &get->spans[get->span++];
+
+    get->between_spans = false;
+    store_reader_start(get->reader, span->offset, span->length);
+}
+
 static void on_data(void *context, struct slice bytes, bool last)
 {
     struct get *get = context;
-    http_stream_send(get->request, bytes, last);
+
+    get->last_of_span = last;
+    http_stream_send(get->request, bytes, last && !is_multipart(get));
 }
 
 static void on_failed(void *context, enum store_result result)
@@ -45,7 +94,14 @@ static void on_failed(void *context, enum store_result result)
 static void on_sent(void *context)
 {
     struct get *get = context;
+
+    if (get->between_spans) {
+        start_span(get);
+        return;
+    }
     store_reader_next(get->reader);
+    if (get->last_of_span)
+        send_part(get);
 }
 
 static void on_ended(void *context)
@@ -67,32 +123,90 @@ static void respond_not_satisfiable(struct get *get, uint64_t size)
     problem_respond(get->request, PROBLEM_RANGE, NULL);
 }
 
-static void respond_content(struct get *get, const struct head *head, uint64_t offset, uint64_t length)
+static void add_md5(struct get *get, const struct digests *digests)
 {
-    uint64_t size = head->manifest.size;
     struct buffer field = {NULL, 0, 0};
-    int status = 200;
 
-    api_add_file_fields(get->api, get->request, get->name, head->etag, &head->manifest);
-    /* That of the content of this response, so only of a whole one. */
-    if (get->range.kind == RANGE_NONE && (head->manifest.digests.known & DIGEST_BIT(DIGEST_MD5)) != 0) {
-        digest_append_base64(&head->manifest.digests, DIGEST_MD5, &field);
-        http_add_field(get->request, "Content-MD5", buffer_slice(&field));
-        buffer_free(&field);
+    if ((digests->known & DIGEST_BIT(DIGEST_MD5)) == 0)
+        return;
+    digest_append_base64(digests, DIGEST_MD5, &field);
+    http_add_field(get->request, "Content-MD5", buffer_slice(&field));
+    buffer_free(&field);
+}
+
+static void add_content_range(struct get *get)
+{
+    const struct span *span = &get->spans[0];
+    struct buffer field = {NULL, 0, 0};
+
+    buffer_printf(&field, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, span->offset,
+                  span->offset + span->length - 1, get->size);
+    http_add_field(get->request, "Content-Range", buffer_slice(&field));
+    buffer_free(&field);
+}
+
+/* Makes what the parts need, and returns the length of all of them with what stands between them. */
+static uint64_t prepare_parts(struct get *get, const struct head *head, struct buffer *content_type)
+{
+    uint64_t length = 0;
+    size_t i;
+
+    /* Random, so no content can have it but by chance. */
+    head_new_tag(get->boundary);
+    buffer_printf(content_type, "multipart/byteranges; boundary=%s", get->boundary);
+    buffer_append_slice(&get->media_type, api_media_type(get->api, get->name, head->manifest.media_type));
+    for (i = 0; i <= get->span_count; i++) {
+        get->part.len = 0;
+        append_part(get, i, &get->part);
+        length += get->part.len + (i < get->span_count ? get->spans[i].length : 0);
     }
-    if (get->range.kind != RANGE_NONE) {
-        status = 206;
-        buffer_printf(&field, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, offset, offset + length - 1, size);
-        http_add_field(get->request, "Content-Range", buffer_slice(&field));
-        buffer_free(&field);
-    }
+    return length;
+}
+
+static void respond_content(struct get *get, const struct head *head)
+{
+    uint64_t length = is_multipart(get) ? 0 : get->spans[0].length;
+    struct buffer content_type = {NULL, 0, 0};
+    int status = get->ranges.count != 0 ? 206 : 200;
+
+    if (is_multipart(get))
+        length = prepare_parts(get, head, &content_type);
+    api_add_file_fields(get->api, get->request, get->name, head->etag, &head->manifest,
+                        is_multipart(get) ? buffer_slice(&content_type) : SLICE_ABSENT);
+    buffer_free(&content_type);
+    if (status == 200)
+        add_md5(get,
+                &head->manifest.digests); /* that of the content of this response, so only of a whole one */
+    else if (!is_multipart(get))
+        add_content_range(get);
     if (!get->content_wanted || length == 0) {
         http_respond_empty(get->request, status, length);
         get_end(get);
         return;
     }
     http_stream_start(get->request, status, length, &stream_callbacks, get);
-    store_reader_start(get->reader, offset, length);
+    if (is_multipart(get))
+        send_part(get);
+    else
+        start_span(get);
+}
+
+/* Which bytes are to be sent; false when there are none, and then the request has been answered. */
+static bool choose_spans(struct get *get)
+{
+    if (get->ranges.count == 0) {
+        get->spans[0] = (struct span){0, get->size};
+        get->span_count = 1;
+        return true;
+    }
+    if (get->ranges.too_many) {
+        problem_respond(get->request, PROBLEM_RANGE, "The Range field has more than 32 ranges.");
+        return false;
+    }
+    get->span_count = ranges_resolve(&get->ranges, get->size, get->spans);
+    if (get->span_count == 0)
+        respond_not_satisfiable(get, get->size);
+    return get->span_count != 0;
 }
 
 static void on_opened(void *context, enum store_result result, const struct head *head)
@@ -100,7 +214,6 @@ static void on_opened(void *context, enum store_result result, const struct head
     struct get *get = context;
     struct validators there;
     enum condition_result condition;
-    uint64_t offset, length;
 
     if (result != STORE_OK) {
         problem_respond(get->request, problem_of_store_result(result), NULL);
@@ -116,26 +229,26 @@ static void on_opened(void *context, enum store_result result, const struct head
         return;
     }
     if (condition == CONDITION_NOT_MODIFIED) {
-        api_add_file_fields(get->api, get->request, get->name, head->etag, &head->manifest);
+        api_add_file_fields(get->api, get->request, get->name, head->etag, &head->manifest, SLICE_ABSENT);
         http_respond_empty(get->request, 304, SIZE_MAX);
         get_end(get);
         return;
     }
 
-    if (!condition_if_range(&get->conditions, &there))
-        get->range.kind = RANGE_NONE;
-    if (!range_resolve(&get->range, head->manifest.size, &offset, &length)) {
-        respond_not_satisfiable(get, head->manifest.size);
+    if (!condition_if_range(&get->conditions, &there, clock_realtime_ns() / 1000000000))
+        get->ranges = (struct ranges){.count = 0};
+    get->size = head->manifest.size;
+    if (choose_spans(get))
+        respond_content(get, head);
+    else
         get_end(get);
-        return;
-    }
-    respond_content(get, head, offset, length);
 }
 
 static const struct store_reader_callbacks reader_callbacks = {on_opened, on_data, on_failed};
 
 void api_get(struct api *api, struct http_request *request, struct slice name)
 {
+    static const struct range all = {RANGE_NONE, 0, 0, 0};
     struct get *get;
     struct conditions conditions;
 
@@ -149,9 +262,11 @@ void api_get(struct api *api, struct http_request *request, struct slice name)
     memcpy(get->name_storage, name.base, name.len);
     get->name = (struct slice){get->name_storage, name.len};
     /* A range is for GET only (RFC 9110, 14.2). */
-    if (get->content_wanted && http_request_field(request, "range").base != NULL)
-        get->range = range_parse(http_request_field(request, "range"));
+    if (get->content_wanted && http_request_list_field(request, "range").base != NULL)
+        get->ranges = ranges_parse(http_request_list_field(request, "range"));
 
-    get->reader = store_reader_open(api->store, http_request_loop(request), name, &get->range,
-                                    get->content_wanted, &reader_callbacks, get);
+    /* One range comes with the head. For several all of it is read first, if it lies in the head. */
+    get->reader = store_reader_open(api->store, http_request_loop(request), name,
+                                    get->ranges.count == 1 ? &get->ranges.list[0] : &all, get->content_wanted,
+                                    &reader_callbacks, get);
 }

@@ -64,6 +64,8 @@ void api_metrics(struct api *api, struct http_request *request)
     single(&body, "rados_read_bytes_total", "counter", "Bytes of files read from RADOS.",
            atomic_load(&store->bytes_read));
 
+    single(&body, "damaged_total", "counter", "Stripes and heads that were not what had been written.",
+           atomic_load(&api->store->counters.damaged));
     single(&body, "collector_walks_total", "counter", "Looks for content that is of no use any more.",
            atomic_load(&api->collector.walks));
     single(&body, "collector_stripes_removed_total", "counter", "Stripes removed by them.",

@@ -206,6 +206,7 @@ static void render_backend(yajl_gen gen, const struct api *api)
     json_member_number(gen, "bytes_sent", sum(&http->bytes_sent, 1));
     json_member_number(gen, "rados_operations", sum(&store->operations, 1));
     json_member_number(gen, "rados_operations_failed", sum(&store->operations_failed, 1));
+    json_member_number(gen, "damaged", sum(&store->damaged, 1));
     open_member_map(gen, "index");
     json_member_number(gen, "entries_moved", sum(&api->indexer.moved, 1));
     json_member_number(gen, "repairs", sum(&api->indexer.repaired, 1));

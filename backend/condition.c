@@ -103,7 +103,8 @@ enum condition_result conditions_evaluate(const struct conditions *conditions,
     return CONDITION_HOLDS;
 }
 
-bool condition_if_range(const struct conditions *conditions, const struct validators *validators)
+bool condition_if_range(const struct conditions *conditions, const struct validators *validators,
+                        int64_t now_seconds)
 {
     struct slice field = slice_trim(conditions->if_range);
     int64_t date;
@@ -113,5 +114,5 @@ bool condition_if_range(const struct conditions *conditions, const struct valida
     /* A weak one never matches, and needs no care: ours are all strong. */
     if (slice_starts_with(field, "\"") || slice_starts_with(field, "W/"))
         return slice_is(field, validators->etag);
-    return http_date_parse(field, &date) && date == validators->modified_seconds;
+    return http_date_parse(field, &date) && date == validators->modified_seconds && date < now_seconds;
 }

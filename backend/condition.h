@@ -35,7 +35,11 @@ const char *conditions_problem(const struct conditions *conditions);
 enum condition_result conditions_evaluate(const struct conditions *conditions,
                                           const struct validators *validators, bool reading);
 
-/* True when there is no If-Range, or it names what is there, so that Range may be used. */
-bool condition_if_range(const struct conditions *conditions, const struct validators *validators);
+/*
+ * True when there is no If-Range, or it names what is there, so that Range may be used. A date is only a strong validator
+ * when the second that it names was over before now (RFC 9110, 8.8.2.2): the file could have changed once more within it.
+ */
+bool condition_if_range(const struct conditions *conditions, const struct validators *validators,
+                        int64_t now_seconds);
 
 #endif

@@ -64,6 +64,8 @@ enum problem problem_of_store_result(enum store_result result)
     case STORE_CONTENDED:
     case STORE_CHANGED:
         return PROBLEM_CONTENDED;
+    case STORE_DAMAGED:
+        return PROBLEM_DAMAGED;
     case STORE_GIVEN_UP:
         return PROBLEM_GIVEN_UP;
     case STORE_OK:

@@ -25,6 +25,7 @@
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The file is too large")                                          \
     X(PROBLEM_RANGE, 416, "range-not-satisfiable", "The file has no bytes in this range")                    \
     X(PROBLEM_EXPECTATION, 417, "expectation-failed", "The expectation cannot be met")                       \
+    X(PROBLEM_DAMAGED, 500, "damaged", "The file is damaged")                                                \
     X(PROBLEM_GIVEN_UP, 503, "upload-given-up", "The upload took too long and was given up")                 \
     X(PROBLEM_FAILED, 500, "failed", "The operation failed")                                                 \
     X(PROBLEM_UNAVAILABLE, 503, "unavailable", "Ceph cannot be reached at the moment")                       \

@@ -31,6 +31,7 @@ enum store_result {
     STORE_UNAVAILABLE, /* Ceph did not answer in time, or not at all, or too much is waiting already */
     STORE_CONTENDED,   /* too many others change the same file just now */
     STORE_CHANGED,     /* reading: the file was replaced under way */
+    STORE_DAMAGED,     /* what was read is not what was written; the log says what */
     STORE_GIVEN_UP,    /* an upload that took too long; nothing of it is left */
     STORE_FAILED,      /* anything else; the log says what */
 };
@@ -39,6 +40,7 @@ struct store_counters {
     atomic_uint_fast64_t operations;        /* handed to RADOS */
     atomic_uint_fast64_t operations_failed; /* that ended with an error other than an expected one */
     atomic_uint_fast64_t bytes_written, bytes_read;
+    atomic_uint_fast64_t damaged; /* stripes and heads whose checksums did not fit */
 };
 
 struct store_options {
@@ -120,14 +122,19 @@ struct store_reader_callbacks {
  * one round trip. A file that lies in its head and has at most a stripe is read to the end of the range before `opened`
  * is called, so nobody can replace it under way; what has stripes keeps them for a while after it was replaced.
  *
+ * Whole contents of heads, and all that comes from stripes, are verified by their checksums before they are delivered.
+ *
  * Callbacks come on the loop, never from within a call to the reader, and none after store_reader_close.
  */
 struct store_reader *store_reader_open(struct store *store, struct executor *home, struct slice name,
                                        const struct range *range, bool want_content,
                                        const struct store_reader_callbacks *callbacks, void *context);
 
-/* Delivers `length` bytes from `offset`, by one call of `data` for each store_reader_next. length is not 0.
- * All of them are of the version that the head described. */
+/*
+ * Delivers `length` bytes from `offset`, by one call of `data` for each store_reader_next. length is not 0. All of them
+ * are of the version that the head described. When the last ones have been given back another start may follow; for that,
+ * `range` has to have been all of it.
+ */
 void store_reader_start(struct store_reader *reader, uint64_t offset, uint64_t length);
 
 /* The bytes delivered are no longer needed; the next ones are wanted. */

@@ -5,6 +5,7 @@
  *     fill     when the content lies in the head, the rest of the range is read too, up to a stripe, under
  *              assert_version; if the file is replaced between the two, the head is read again. So what is delivered
  *              is one version, whole, and its delivery cannot fail.
+ *     verify   the whole content of a head, and whatever comes from stripes, by the checksums that were written with it.
  *     window   of a striped file, and of a larger foreign object, some pieces are under way ahead of the consumer, as
  *              many as the loop's share of the memory budget allows. Stripes never change. A foreign object is read under
  *              assert_version, and ends in STORE_CHANGED, never in a mixture, when it is replaced.
@@ -12,9 +13,12 @@
 #include "store.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "crc32c.h"
+#include "log.h"
 #include "stripe.h"
 #include "xalloc.h"
 
@@ -34,9 +38,11 @@ struct piece {
     size_t capacity;
     uint64_t offset; /* in the file */
     size_t wanted, len;
+    size_t skipped, shown; /* of stripes, whole blocks are read: what of them is for the consumer */
     rados_read_op_t operation;
+    rados_xattrs_iter_t xattrs; /* of a stripe */
     size_t brought;
-    int read_result, error;
+    int read_result, xattrs_result, error;
 };
 
 struct store_reader {
@@ -58,6 +64,9 @@ struct store_reader {
      */
     struct piece pieces[PIECES_MOST];
     unsigned first, count, under_way;
+
+    bool whole;        /* the first piece is the content of the head, all of it, and stays */
+    struct slice rest; /* of it, to be delivered */
 
     uint64_t offset;              /* of what is to be read next */
     uint64_t unread, undelivered; /* bytes */
@@ -87,6 +96,7 @@ static struct piece *piece_take(struct store_reader *reader, size_t wanted, size
     piece->len = 0;
     piece->error = 0;
     piece->operation = NULL;
+    piece->xattrs = NULL;
     return piece;
 }
 
@@ -133,6 +143,7 @@ static void piece_call(struct piece *piece, enum cluster_space space,
     piece->state = PIECE_UNDER_WAY;
     piece->brought = 0;
     piece->read_result = 0;
+    piece->xattrs_result = 0;
     reader->under_way++;
     piece->call.space = space;
     piece->call.memory = 0;
@@ -170,8 +181,53 @@ static int launch_open(struct rados_call *call, rados_ioctx_t ioctx, rados_compl
                                      LIBRADOS_OPERATION_NOFLAG);
 }
 
+static bool is_another_version(int error)
+{
+    /* The first two are how assert_version says it. */
+    return error == -ERANGE || error == -EOVERFLOW || error == -ENOENT;
+}
+
+static enum store_result result_of(struct store_reader *reader, int error)
+{
+    if (error == -EBADMSG)
+        return STORE_DAMAGED;
+    if (is_another_version(error))
+        return STORE_CHANGED;
+    return store_result_of_errno(reader->store, error, "cannot read", reader->object);
+}
+
+static int damaged(struct store_reader *reader, const char *object, uint64_t offset)
+{
+    log_error("DAMAGED: \"%s\", in the object %s from byte %" PRIu64 " on: its checksum does not fit",
+              reader->object, object, offset);
+    atomic_fetch_add_explicit(&reader->store->counters.damaged, 1, memory_order_relaxed);
+    return -EBADMSG;
+}
+
+/* All of the content that lies in the head has been read: then it can be verified, and stays. */
+static enum store_result verify_head(struct store_reader *reader)
+{
+    const struct manifest *manifest = &reader->head.manifest;
+    const struct piece *piece = piece_at(reader, 0);
+    struct digests found;
+
+    if (!reader->content_wanted || manifest->stripe_size != 0 || piece->offset != 0 ||
+        piece->len != manifest->size)
+        return STORE_OK;
+    reader->whole = true;
+    if ((manifest->digests.known & DIGEST_BIT(DIGEST_CRC32C)) == 0)
+        return STORE_OK;
+    digests_set_crc32c(&found, crc32c_update(0, piece->bytes, piece->len));
+    if (memcmp(found.value[DIGEST_CRC32C], manifest->digests.value[DIGEST_CRC32C],
+               digest_size(DIGEST_CRC32C)) == 0)
+        return STORE_OK;
+    return result_of(reader, damaged(reader, reader->object, 0));
+}
+
 static void opened(struct store_reader *reader, enum store_result result)
 {
+    if (result == STORE_OK)
+        result = verify_head(reader);
     reader->in_callback = true;
     reader->callbacks.opened(reader->context, result, &reader->head);
     reader->in_callback = false;
@@ -190,19 +246,6 @@ static int launch_fill(struct rados_call *call, rados_ioctx_t ioctx, rados_compl
                        piece->bytes + piece->len, &piece->brought, &piece->read_result);
     return rados_aio_read_op_operate(piece->operation, ioctx, completion, piece->reader->object,
                                      LIBRADOS_OPERATION_NOFLAG);
-}
-
-static bool is_another_version(int error)
-{
-    /* The first two are how assert_version says it. */
-    return error == -ERANGE || error == -EOVERFLOW || error == -ENOENT;
-}
-
-static enum store_result result_of(struct store_reader *reader, int error)
-{
-    if (is_another_version(error))
-        return STORE_CHANGED;
-    return store_result_of_errno(reader->store, error, "cannot read", reader->object);
 }
 
 static void on_filled(struct rados_call *call)
@@ -332,7 +375,30 @@ static int launch_piece(struct rados_call *call, rados_ioctx_t ioctx, rados_comp
     }
     rados_read_op_read(piece->operation, offset, piece->wanted, piece->bytes, &piece->brought,
                        &piece->read_result);
+    if (stripe_size != 0)
+        rados_read_op_getxattrs(piece->operation, &piece->xattrs, &piece->xattrs_result);
     return rados_aio_read_op_operate(piece->operation, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
+}
+
+/* Of a stripe's blocks that have come. One without checksums is of before there were any. */
+static int verify_blocks(struct store_reader *reader, const struct piece *piece)
+{
+    uint64_t stripe_size = reader->head.manifest.stripe_size, bad_block;
+    char object[STRIPE_OBJECT_SIZE];
+    const char *name, *value;
+    size_t len;
+
+    stripe_object(reader->head.uid, piece->offset / stripe_size, object);
+    if (piece->len != piece->wanted)
+        return damaged(reader, object, piece->offset % stripe_size + piece->len);
+    while (rados_getxattrs_next(piece->xattrs, &name, &value, &len) == 0 && name != NULL) {
+        if (strcmp(name, STRIPE_XATTR_CHECKSUMS) != 0)
+            continue;
+        if (!stripe_check((struct slice){value, len}, piece->offset % stripe_size / STRIPE_BLOCK_SIZE,
+                          (struct slice){piece->bytes, piece->len}, &bad_block))
+            return damaged(reader, object, bad_block * STRIPE_BLOCK_SIZE);
+    }
+    return 0;
 }
 
 static void on_piece(struct rados_call *call)
@@ -342,41 +408,71 @@ static void on_piece(struct rados_call *call)
 
     piece_come_home(piece);
     piece->len = piece->brought;
+    if (piece->error >= 0 && piece->xattrs_result < 0)
+        piece->error = piece->xattrs_result;
+    if (piece->error >= 0 && reader->head.manifest.stripe_size != 0 && !reader->closed)
+        piece->error = verify_blocks(reader, piece);
     /* A version has one size: if it is shorter than its manifest said, something else is wrong. */
     if (piece->error >= 0 && piece->len != piece->wanted)
         piece->error = -EIO;
+    if (piece->xattrs != NULL)
+        rados_getxattrs_end(piece->xattrs);
+    piece->xattrs = NULL;
     if (!free_if_closed(reader))
         deliver(reader);
 }
 
-/* How much may be read by the next operation: not past the end of a stripe. */
-static size_t next_piece_size(const struct store_reader *reader)
+/* The next bytes to be read: whole blocks of a stripe, up to its end; of other content what is left. */
+static struct span next_span(const struct store_reader *reader)
 {
-    uint64_t size = reader->unread, stripe_size = reader->head.manifest.stripe_size;
+    const struct manifest *manifest = &reader->head.manifest;
+    struct span span = {reader->offset, reader->unread};
+    uint64_t stripe_end;
 
-    if (stripe_size != 0 && stripe_size - reader->offset % stripe_size < size)
-        size = stripe_size - reader->offset % stripe_size;
-    return size < PIECE_SIZE_MOST ? (size_t)size : PIECE_SIZE_MOST;
+    if (manifest->stripe_size != 0) {
+        uint64_t stripe = reader->offset / manifest->stripe_size * manifest->stripe_size, end;
+
+        stripe_end =
+            manifest->size - stripe < manifest->stripe_size ? manifest->size : stripe + manifest->stripe_size;
+        span.offset = stripe + (reader->offset - stripe) / STRIPE_BLOCK_SIZE * STRIPE_BLOCK_SIZE;
+        end = reader->offset + reader->unread;
+        if (end >= stripe_end || stripe_end - end < STRIPE_BLOCK_SIZE)
+            end = stripe_end;
+        else
+            end = stripe + ((end - stripe - 1) / STRIPE_BLOCK_SIZE + 1) * STRIPE_BLOCK_SIZE;
+        span.length = end - span.offset;
+    }
+    if (span.length > PIECE_SIZE_MOST)
+        span.length = PIECE_SIZE_MOST;
+    return span;
 }
 
 /* Begins to read what the window has room for. When memory is short, that is one piece at a time, and a small one. */
 static void read_ahead(struct store_reader *reader)
 {
+    bool striped = reader->head.manifest.stripe_size != 0;
+
     while (reader->unread != 0 && reader->count < PIECES_MOST) {
-        size_t wanted = next_piece_size(reader);
+        struct span span = next_span(reader);
+        size_t wanted = (size_t)span.length;
         struct memory_budget *memory = &reader->lane->memory;
         struct piece *piece;
 
         if (reader->under_way != 0 &&
             (memory->used >= memory->total || memory->total - memory->used < wanted))
             return;
-        piece = piece_take(reader, wanted, PIECE_SIZE_LEAST);
-        piece->offset = reader->offset;
+        piece = piece_take(reader, wanted, striped ? STRIPE_BLOCK_SIZE : PIECE_SIZE_LEAST);
+        piece->offset = span.offset;
         piece->wanted = piece->capacity < wanted ? piece->capacity : wanted;
-        reader->offset += piece->wanted;
-        reader->unread -= piece->wanted;
-        piece_call(piece, reader->head.manifest.stripe_size != 0 ? SPACE_STRIPES : SPACE_HEADS, launch_piece,
-                   on_piece);
+        if (striped && piece->wanted < wanted)
+            piece->wanted -= piece->wanted % STRIPE_BLOCK_SIZE;
+        piece->skipped = (size_t)(reader->offset - span.offset);
+        piece->shown = piece->wanted - piece->skipped;
+        if (piece->shown > reader->unread)
+            piece->shown = (size_t)reader->unread;
+        reader->offset += piece->shown;
+        reader->unread -= piece->shown;
+        piece_call(piece, striped ? SPACE_STRIPES : SPACE_HEADS, launch_piece, on_piece);
     }
 }
 
@@ -388,12 +484,19 @@ static void deliver_piece(struct store_reader *reader, struct piece *piece)
         return;
     }
     piece->state = PIECE_WITH_CONSUMER;
-    reader->undelivered -= piece->len;
-    atomic_fetch_add_explicit(&reader->store->counters.bytes_read, piece->len, memory_order_relaxed);
+    reader->undelivered -= piece->shown;
+    atomic_fetch_add_explicit(&reader->store->counters.bytes_read, piece->shown, memory_order_relaxed);
     /* Before the callback, so that the next pieces are on their way while this one is sent. */
     read_ahead(reader);
-    reader->callbacks.data(reader->context, (struct slice){piece->bytes, piece->len},
+    reader->callbacks.data(reader->context, (struct slice){piece->bytes + piece->skipped, piece->shown},
                            reader->undelivered == 0);
+}
+
+static void deliver_rest(struct store_reader *reader)
+{
+    reader->wanted = false;
+    atomic_fetch_add_explicit(&reader->store->counters.bytes_read, reader->rest.len, memory_order_relaxed);
+    reader->callbacks.data(reader->context, reader->rest, true);
 }
 
 /* Hands over what is wanted and ready, or sees to it that it is being read. The consumer may ask for the next piece,
@@ -401,6 +504,8 @@ static void deliver_piece(struct store_reader *reader, struct piece *piece)
 static void deliver(struct store_reader *reader)
 {
     reader->in_callback = true;
+    while (reader->wanted && !reader->closed && reader->whole)
+        deliver_rest(reader);
     while (reader->wanted && !reader->closed && reader->count != 0 &&
            piece_at(reader, 0)->state == PIECE_READY)
         deliver_piece(reader, piece_at(reader, 0));
@@ -440,12 +545,15 @@ void store_reader_start(struct store_reader *reader, uint64_t offset, uint64_t l
     reader->offset = offset;
     reader->unread = reader->undelivered = length;
 
-    /* What came with the head is used where it begins at the right place. */
-    if (first->offset == offset && first->len != 0) {
-        if (first->len > length)
-            first->len = (size_t)length;
-        reader->offset += first->len;
-        reader->unread -= first->len;
+    if (reader->whole) {
+        reader->rest = (struct slice){first->bytes + offset, (size_t)length};
+        reader->unread = reader->undelivered = 0;
+    } else if (reader->count != 0 && first->offset == offset && first->len != 0) {
+        /* What came with the head is used where it begins at the right place. */
+        first->skipped = 0;
+        first->shown = first->len < length ? first->len : (size_t)length;
+        reader->offset += first->shown;
+        reader->unread -= first->shown;
     } else {
         pieces_free(reader);
     }
@@ -454,6 +562,8 @@ void store_reader_start(struct store_reader *reader, uint64_t offset, uint64_t l
 
 void store_reader_next(struct store_reader *reader)
 {
+    if (reader->whole)
+        return;
     piece_free(piece_at(reader, 0));
     reader->first = (reader->first + 1) % PIECES_MOST;
     reader->count--;

@@ -383,7 +383,7 @@ RANGES = [
     ("bytes=0000-0001", 0, 1),
 ]
 IGNORED = ["bytes=5-2", "bytes=a-b", "bytes=", "bytes=-", "bytes", "items=0-1", "bytes=0-1-2", "bytes=0-1x",
-           "bytes=0-0,5-6", "bytes=-1,-2", "bytes=0-1,5-2", "bytes=--1", "bytes=1", "0-1", ""]
+           "bytes=0-1,5-2", "bytes=--1", "bytes=1", "0-1", ""]
 
 
 def test_ranges(everywhere):

@@ -45,7 +45,7 @@ def test_status_has_these_fields(everywhere):
     assert set(told["pool"]) == {"name", "objects", "bytes", "reads", "writes", "available_bytes"}
     assert set(told["backend"]) == {"name", "version", "uptime_seconds", "requests", "requests_active", "server_errors",
                                     "connections_open", "bytes_received", "bytes_sent", "rados_operations",
-                                    "rados_operations_failed", "index"}
+                                    "rados_operations_failed", "damaged", "index"}
     assert set(told["backend"]["index"]) == {"entries_moved", "repairs", "scrubs", "scrub_heads", "scrub_steps_done",
                                              "scrub_steps"}
 

@@ -251,12 +251,24 @@ static void test_if_range(void **state)
     (void)state;
     for (i = 0; i < COUNT_OF(rows); i++) {
         struct conditions conditions = {.if_range = slice_of(rows[i].field)};
-        assert_row(condition_if_range(&conditions, &there) == rows[i].use_range,
+        assert_row(condition_if_range(&conditions, &there, INT64_MAX) == rows[i].use_range,
                    rows[i].field != NULL ? rows[i].field : "(absent)");
     }
 }
 
 /* The name of the day must not be taken for the beginning of an entity tag, nor anything else. */
+static void test_if_range_within_the_second(void **state)
+{
+    struct validators late = {true, ETAG, 784111777};
+    struct conditions conditions = {.if_range = slice_of("Sun, 06 Nov 1994 08:49:37 GMT")};
+
+    (void)state;
+    assert_false(condition_if_range(&conditions, &late, 784111777));
+    assert_true(condition_if_range(&conditions, &late, 784111778));
+    conditions.if_range = slice_of(ETAG);
+    assert_true(condition_if_range(&conditions, &late, 784111777));
+}
+
 static void test_if_range_on_each_weekday(void **state)
 {
     int day;
@@ -269,9 +281,9 @@ static void test_if_range_on_each_weekday(void **state)
 
         http_date_format(validators.modified_seconds, date);
         conditions.if_range = slice_of(date);
-        assert_row(condition_if_range(&conditions, &validators), date);
+        assert_row(condition_if_range(&conditions, &validators, INT64_MAX), date);
         validators.modified_seconds++;
-        assert_row(!condition_if_range(&conditions, &validators), date);
+        assert_row(!condition_if_range(&conditions, &validators, INT64_MAX), date);
     }
 }
 
@@ -337,7 +349,7 @@ static void test_lists_of_any_bytes(void **state)
         if (conditions_problem(&conditions) != NULL)
             assert_seeded(conditions_evaluate(&conditions, &there, false) == FAILED, seed);
         conditions.if_range = conditions.if_match;
-        if (condition_if_range(&conditions, &there))
+        if (condition_if_range(&conditions, &there, INT64_MAX))
             assert_seeded(slice_is(slice_trim(conditions.if_range), ETAG), seed);
         free(copy);
         buffer_free(&list);
@@ -353,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_problem),
         cmocka_unit_test(test_problem_not_with_dates),
         cmocka_unit_test(test_if_range),
+        cmocka_unit_test(test_if_range_within_the_second),
         cmocka_unit_test(test_if_range_on_each_weekday),
         cmocka_unit_test(test_lists_against_model),
         cmocka_unit_test(test_lists_of_any_bytes),

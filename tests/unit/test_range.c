@@ -2,6 +2,15 @@
 
 #include "range.h"
 
+/* The range of a field that has one; none for any other. */
+static struct range range_parse(struct slice field)
+{
+    struct ranges ranges = ranges_parse(field);
+
+    assert_false(ranges.too_many);
+    return ranges.count == 1 ? ranges.list[0] : (struct range){RANGE_NONE, 0, 0, 0};
+}
+
 static void test_parse(void **state)
 {
     static const struct {
@@ -50,9 +59,11 @@ static void test_parse(void **state)
         {"bytes=1- 2", {RANGE_NONE, 0, 0, 0}},
         {"items=0-5", {RANGE_NONE, 0, 0, 0}},
         {"kbytes=0-5", {RANGE_NONE, 0, 0, 0}},
-        {"bytes=0-1,3-4", {RANGE_NONE, 0, 0, 0}},
-        {"bytes=0-0,-1", {RANGE_NONE, 0, 0, 0}},
-        {"bytes=0-1, 3-4", {RANGE_NONE, 0, 0, 0}},
+        {"bytes=,", {RANGE_NONE, 0, 0, 0}},
+        {"bytes=0-1,x", {RANGE_NONE, 0, 0, 0}},
+        {"bytes=0-1;3-4", {RANGE_NONE, 0, 0, 0}},
+        {"bytes= 0-1", {RANGE_CLOSED, 0, 1, 0}},
+        {"bytes=,0-1 ,, ", {RANGE_CLOSED, 0, 1, 0}},
     };
     size_t i;
 
@@ -177,6 +188,104 @@ static void test_resolve_against_model(void **state)
     }
 }
 
+static void append_span(const struct span *span, struct buffer *to)
+{
+    buffer_printf(to, "%s%" PRIu64 "+%" PRIu64, to->len != 0 ? " " : "", span->offset, span->length);
+}
+
+static void test_several(void **state)
+{
+    static const struct {
+        const char *field;
+        uint64_t size;
+        const char *spans;
+    } rows[] = {
+        {"bytes=0-1,3-4", 10, "0+2 3+2"},
+        {"bytes=3-4,0-1", 10, "3+2 0+2"},
+        {"bytes=0-0, -1", 10, "0+1 9+1"},
+        {"bytes=0-4,5-9", 10, "0+10"},
+        {"bytes=5-9,0-4", 10, "0+10"},
+        {"bytes=0-5,3-7", 10, "0+8"},
+        {"bytes=0-1,8-9,1-8", 10, "0+10"},
+        {"bytes=8-9,4-5,0-0,5-7", 10, "4+6 0+1"},
+        {"bytes=20-,1-2,-0", 10, "1+2"},
+        {"bytes=20-,30-40", 10, ""},
+        {"bytes=0-,-5", 0, ""},
+        {"bytes=1-1,1-1,1-1", 10, "1+1"},
+        {"bytes=0-18446744073709551615,1-2", UINT64_MAX, "0+18446744073709551615"},
+    };
+    size_t i, k;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(rows); i++) {
+        struct ranges ranges = ranges_parse(slice_of(rows[i].field));
+        struct buffer found = {NULL, 0, 0};
+        struct span spans[RANGES_MAX];
+        size_t count = ranges_resolve(&ranges, rows[i].size, spans);
+
+        assert_row(!ranges.too_many && ranges.count != 0, rows[i].field);
+        for (k = 0; k < count; k++)
+            append_span(&spans[k], &found);
+        assert_slice_equals(buffer_slice(&found), slice_of(rows[i].spans));
+        buffer_free(&found);
+    }
+}
+
+static void test_too_many(void **state)
+{
+    struct buffer field = {NULL, 0, 0};
+    struct span spans[RANGES_MAX];
+    struct ranges ranges;
+    unsigned i;
+
+    (void)state;
+    buffer_append_text(&field, "bytes=0-0");
+    for (i = 1; i < RANGES_MAX; i++)
+        buffer_printf(&field, ",%u-%u", 2 * i, 2 * i);
+    ranges = ranges_parse(buffer_slice(&field));
+    assert_false(ranges.too_many);
+    assert_int_equal(ranges_resolve(&ranges, 1000, spans), RANGES_MAX);
+    buffer_append_text(&field, ",900-");
+    assert_true(ranges_parse(buffer_slice(&field)).too_many);
+    buffer_free(&field);
+}
+
+/* No byte twice, none too few: against a set of bytes. */
+static void test_several_against_model(void **state)
+{
+    uint64_t seed;
+
+    (void)state;
+    for (seed = 1; seed <= 5000; seed++) {
+        struct random random = random_seeded(seed);
+        struct buffer field = {NULL, 0, 0};
+        bool wanted[40] = {false}, sent[40] = {false};
+        uint64_t size = 1 + random_below(&random, 40);
+        struct span spans[RANGES_MAX];
+        struct ranges ranges;
+        size_t count, members = 1 + random_below(&random, RANGES_MAX), i, at;
+
+        buffer_append_text(&field, "bytes=");
+        for (i = 0; i < members; i++) {
+            uint64_t first = random_below(&random, 50), last = first + random_below(&random, 5);
+            buffer_printf(&field, "%s%" PRIu64 "-%" PRIu64, i != 0 ? "," : "", first, last);
+            for (at = first; at <= last && at < size; at++)
+                wanted[at] = true;
+        }
+        ranges = ranges_parse(buffer_slice(&field));
+        count = ranges_resolve(&ranges, size, spans);
+        for (i = 0; i < count; i++) {
+            assert_seeded(spans[i].length != 0, seed);
+            for (at = spans[i].offset; at < spans[i].offset + spans[i].length; at++) {
+                assert_seeded(at < size && !sent[at], seed);
+                sent[at] = true;
+            }
+        }
+        assert_seeded(memcmp(wanted, sent, sizeof(wanted)) == 0, seed);
+        buffer_free(&field);
+    }
+}
+
 /* What is found always lies within the representation, whatever the field. */
 static void test_any_bytes(void **state)
 {
@@ -187,6 +296,7 @@ static void test_any_bytes(void **state)
         struct random random = random_seeded(seed);
         struct buffer text = {NULL, 0, 0};
         uint64_t size = random_next(&random) >> random_below(&random, 64), offset = 0, length = 0;
+        struct ranges all;
         struct range range;
         char *copy;
 
@@ -194,7 +304,8 @@ static void test_any_bytes(void **state)
             buffer_append_text(&text, "bytes=");
         random_append_of(&random, SLICE_LITERAL("0123456789999----, =\0"), random_below(&random, 40), &text);
         copy = copy_exactly(buffer_slice(&text));
-        range = range_parse((struct slice){copy, text.len});
+        all = ranges_parse((struct slice){copy, text.len});
+        range = all.count != 0 ? all.list[0] : (struct range){RANGE_NONE, 0, 0, 0};
         assert_seeded(range.kind != RANGE_CLOSED || range.first <= range.last, seed);
         if (range_resolve(&range, size, &offset, &length)) {
             assert_seeded(offset <= size && length <= size - offset, seed);
@@ -212,6 +323,9 @@ int main(void)
         cmocka_unit_test(test_parse_absent),
         cmocka_unit_test(test_resolve_at_the_limits),
         cmocka_unit_test(test_resolve_against_model),
+        cmocka_unit_test(test_several),
+        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_several_against_model),
         cmocka_unit_test(test_any_bytes),
     };
 
