@@ -62,7 +62,7 @@ endif
 # What `make check-e2e` runs: files, or `tests/e2e -k WORD`, or anything else that pytest takes.
 E2E ?= tests/e2e
 
-.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-e2e lint format install clean
+.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-model check-e2e lint format install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -122,10 +122,15 @@ clean-data:
 # The packages first, in a make of their own: what follows asks pkg-config.
 check: deps
 	@$(MAKE) --no-print-directory check-unit
+	@$(MAKE) --no-print-directory check-model
 	@$(MAKE) --no-print-directory check-e2e
 
 check-unit: $(UNIT_TESTS)
 	prove --failures --comments $(UNIT_TESTS)
+
+# The protocol of docs/format.md, by a model checker. `tests/model/run histories` shows what it finds in mistakes.
+check-model:
+	@tests/model/run
 
 check-e2e: all $(FAULTY_BACKEND)
 	SANITIZE=$(SANITIZE) BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider $(E2E)

@@ -6,8 +6,6 @@
 #include "name.h"
 #include "xalloc.h"
 
-enum { METHOD_GET = 1, METHOD_HEAD = 2, METHOD_PUT = 4, METHOD_POST = 8, METHOD_DELETE = 16 };
-
 static const struct {
     int bit;
     const char *name;
@@ -18,8 +16,7 @@ static const struct {
 
 #define METHOD_COUNT (sizeof(methods) / sizeof(methods[0]))
 
-/* The method's bit if it is one of `allowed`; else 0, and the request is answered. */
-static int check_method(struct http_request *request, int allowed)
+int api_check_method(struct http_request *request, int allowed)
 {
     struct slice method = http_request_method(request);
     struct buffer allow = {NULL, 0, 0};
@@ -40,7 +37,7 @@ static int check_method(struct http_request *request, int allowed)
 
 static void handle_file(struct api *api, struct http_request *request, struct slice name)
 {
-    switch (check_method(request, METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE)) {
+    switch (api_check_method(request, METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE)) {
     case METHOD_GET:
     case METHOD_HEAD:
         api_get(api, request, name);
@@ -73,7 +70,7 @@ static void handle_encoded_name(struct api *api, struct http_request *request, s
 
 static void handle_collection(struct api *api, struct http_request *request)
 {
-    switch (check_method(request, METHOD_GET | METHOD_HEAD | METHOD_POST)) {
+    switch (api_check_method(request, METHOD_GET | METHOD_HEAD | METHOD_POST)) {
     case METHOD_GET:
     case METHOD_HEAD:
         api_list(api, request);
@@ -111,15 +108,21 @@ void api_handle(struct http_request *request, void *context)
         handle_encoded_name(api, request, path);
         return;
     }
+    if (slice_is(path, "/uploads") || slice_starts_with(path, "/uploads/")) {
+        path.base += strlen("/uploads");
+        path.len -= strlen("/uploads");
+        api_uploads(api, request, path);
+        return;
+    }
     for (i = 0; i < sizeof(readings) / sizeof(readings[0]); i++) {
         if (slice_is(path, readings[i].path)) {
-            if (check_method(request, METHOD_GET | METHOD_HEAD) != 0)
+            if (api_check_method(request, METHOD_GET | METHOD_HEAD) != 0)
                 readings[i].handler(api, request);
             return;
         }
     }
     problem_respond(request, PROBLEM_NO_SUCH_RESOURCE,
-                    "The paths are /objects, /objects/NAME, /status, /healthz and /metrics.");
+                    "The paths are /objects, /objects/NAME, /uploads, /status, /healthz and /metrics.");
 }
 
 bool api_take_conditions(struct http_request *request, struct conditions *conditions)

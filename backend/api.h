@@ -50,6 +50,9 @@ void api_post(struct api *api, struct http_request *request);
 /* api_delete.c: DELETE /objects/NAME */
 void api_delete(struct api *api, struct http_request *request, struct slice name);
 
+/* api_uploads.c: /uploads, /uploads/ID, /uploads/ID/N; `rest` is what follows /uploads */
+void api_uploads(struct api *api, struct http_request *request, struct slice rest);
+
 /* api_status.c: GET /status */
 void api_status(struct api *api, struct http_request *request);
 
@@ -59,8 +62,20 @@ void api_health(struct api *api, struct http_request *request);
 
 /* ---- shared by them ---- */
 
+enum { METHOD_GET = 1, METHOD_HEAD = 2, METHOD_PUT = 4, METHOD_POST = 8, METHOD_DELETE = 16 };
+
+/* The method's bit if it is one of `allowed`; else 0, and the request is answered. */
+int api_check_method(struct http_request *request, int allowed);
+
 /* The request's conditional fields. Answers 400 and returns false when one is malformed. */
 bool api_take_conditions(struct http_request *request, struct conditions *conditions);
+
+/*
+ * What the request says about the file that it makes: media type (absent when it says none), X-Meta-*, and by X-Expires-In
+ * or X-Expires-At when it expires; the rest of the manifest stays as it is. The slices are the request's. Answers 400 and
+ * returns false when something of it cannot be kept.
+ */
+bool api_take_description(struct http_request *request, struct manifest *manifest);
 
 /*
  * Digests that the request claims of its body (Repr-Digest, Content-Digest, Content-MD5), in *digests. Answers 400 and

@@ -43,51 +43,14 @@ static void upload_free(struct upload *upload)
 
 /* ---- what the client says about the file ---- */
 
-struct metadata_taking {
-    struct manifest *manifest;
-    size_t size;
-    bool too_much;
-};
-
-static void take_metadata(struct slice name, struct slice value, void *context)
-{
-    struct metadata_taking *taking = context;
-    struct metadata_field *field;
-
-    name.base += strlen("x-meta-");
-    name.len -= strlen("x-meta-");
-    taking->size += name.len + value.len;
-    if (taking->size > METADATA_SIZE_MAX || taking->manifest->metadata_count == METADATA_FIELDS_MAX) {
-        taking->too_much = true;
-        return;
-    }
-    field = &taking->manifest->metadata[taking->manifest->metadata_count++];
-    field->name = name;
-    field->value = value;
-}
-
 /* False when the request has been answered. */
 static bool take_description(struct upload *upload)
 {
-    struct metadata_taking taking = {&upload->manifest, 0, false};
-    struct slice type = slice_trim(http_request_field(upload->request, "content-type"));
-
     if (!api_take_conditions(upload->request, &upload->conditions) ||
+        !api_take_description(upload->request, &upload->manifest) ||
         !api_take_digests(upload->request, &upload->claimed))
         return false;
-    http_request_fields(upload->request, "x-meta-", take_metadata, &taking);
-    if (taking.too_much) {
-        problem_respond(upload->request, PROBLEM_BAD_METADATA,
-                        "The X-Meta-* fields are more than 64, or more than 8192 bytes together.");
-        return false;
-    }
-    /* curl names this type for whatever --data-binary sends: it says nothing about the file. */
-    if (type.len != 0 && !slice_is_ignoring_case(type, "application/x-www-form-urlencoded"))
-        upload->media_type = type;
-    if (type.len > MEDIA_TYPE_SIZE_MAX) {
-        problem_respond(upload->request, PROBLEM_BAD_REQUEST, "The Content-Type is longer than 255 bytes.");
-        return false;
-    }
+    upload->media_type = upload->manifest.media_type;
     return true;
 }
 

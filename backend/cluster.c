@@ -51,8 +51,11 @@ static int configure(rados_t rados, unsigned timeout_seconds)
 
 static int open_ioctx(struct cluster *cluster, enum cluster_space space, rados_ioctx_t *ioctx)
 {
-    static const char *const namespaces[SPACE_COUNT] = {
-        [SPACE_HEADS] = "", [SPACE_GC] = "gc", [SPACE_INDEX] = "index", [SPACE_STRIPES] = "stripe"};
+    static const char *const namespaces[SPACE_COUNT] = {[SPACE_HEADS] = "",
+                                                        [SPACE_GC] = "gc",
+                                                        [SPACE_INDEX] = "index",
+                                                        [SPACE_UPLOADS] = "upload",
+                                                        [SPACE_STRIPES] = "stripe"};
     const char *pool = space == SPACE_STRIPES ? cluster->options.data_pool : cluster->options.pool;
     int error = rados_ioctx_create(cluster->rados, pool, ioctx);
 

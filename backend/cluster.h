@@ -21,6 +21,7 @@ enum cluster_space {
     SPACE_HEADS,   /* --pool, the default namespace: what `rados ls` shows */
     SPACE_GC,      /* --pool, "gc" */
     SPACE_INDEX,   /* --pool, "index" */
+    SPACE_UPLOADS, /* --pool, "upload" */
     SPACE_STRIPES, /* --data-pool, "stripe" */
     SPACE_COUNT,
 };

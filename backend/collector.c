@@ -13,8 +13,10 @@
 #include "stripe.h"
 #include "xalloc.h"
 
+#define STRIPES_AT_ONCE    32
 #define ENTRIES_AT_ONCE    100
 #define LOCK_NAME          "collector"
+#define REPLACE_SECONDS    10
 #define LOCK_SECONDS_LEAST 5
 
 struct collector {
@@ -25,7 +27,7 @@ struct collector {
     pthread_t thread;
     struct stop stop;
 
-    rados_ioctx_t heads, log, stripes; /* the thread's own, during a walk */
+    rados_ioctx_t heads, log, uploads, stripes; /* the thread's own, during a walk */
 };
 
 /* One entry as it was read: whoever changes or removes it names these bytes. */
@@ -57,9 +59,8 @@ static int remove_entry(struct collector *collector, const char *object, const s
     return blocking_write(collector->log, object, operation);
 }
 
-/* The entry of an upload that was given up becomes that of a dead version: its stripes wait for the second grace, since
- * the uploader may be writing the last of them just now. */
-static int turn_into_dead(struct collector *collector, const char *object, const struct found *found)
+/* Nothing uses the stripe set, and nothing can publish it. From now on its stripes wait for those who read them. */
+static int turn_into_garbage(struct collector *collector, const char *object, const struct found *found)
 {
     struct gc_entry entry = found->entry;
     rados_write_op_t operation = rados_create_write_op();
@@ -68,7 +69,7 @@ static int turn_into_dead(struct collector *collector, const char *object, const
     size_t len;
     int compared, error;
 
-    entry.kind = GC_DEAD;
+    entry.kind = GC_GARBAGE;
     entry.time_ns = clock_realtime_ns();
     gc_entry_encode(&entry, &value);
     len = value.len;
@@ -76,6 +77,19 @@ static int turn_into_dead(struct collector *collector, const char *object, const
     rados_write_op_omap_set(operation, &key, (const char *const *)&value.base, &len, 1);
     error = blocking_write(collector->log, object, operation);
     buffer_free(&value);
+    return error;
+}
+
+/* ECANCELED when it is not what was read any more. */
+static int check_entry(struct collector *collector, const char *object, const struct found *found)
+{
+    rados_read_op_t operation = rados_create_read_op();
+    int compared, error;
+
+    rados_read_op_omap_cmp(operation, found->uid, LIBRADOS_CMPXATTR_OP_EQ, found->value, found->value_len,
+                           &compared);
+    error = rados_read_op_operate(operation, collector->log, object, LIBRADOS_OPERATION_NOFLAG);
+    rados_release_read_op(operation);
     return error;
 }
 
@@ -103,22 +117,76 @@ static int touch_head(struct collector *collector, const struct found *found, co
 
 /* ---- one entry ---- */
 
-static int remove_stripes(struct collector *collector, const struct found *found)
+static rados_completion_t begin_removal(struct collector *collector, const char *uid, uint64_t number)
 {
+    rados_write_op_t operation = rados_create_write_op();
     char object[STRIPE_OBJECT_SIZE];
+    rados_completion_t completion;
+
+    stripe_object(uid, number, object);
+    rados_write_op_remove(operation);
+    rados_aio_create_completion2(NULL, NULL, &completion);
+    if (rados_aio_write_op_operate(operation, collector->stripes, completion, object, NULL,
+                                   LIBRADOS_OPERATION_FULL_FORCE) < 0) {
+        rados_aio_release(completion);
+        completion = NULL;
+    }
+    rados_release_write_op(operation);
+    return completion;
+}
+
+static int end_removal(struct collector *collector, rados_completion_t completion)
+{
+    int error = -EIO;
+
+    if (completion == NULL)
+        return error;
+    rados_aio_wait_for_complete(completion);
+    error = rados_aio_get_return_value(completion);
+    rados_aio_release(completion);
+    if (error == 0)
+        atomic_fetch_add(&collector->counters->stripes_removed, 1);
+    return error == -ENOENT ? 0 : error;
+}
+
+/* Those from `first` on; of an upload that was given up most may never have been there. */
+static int remove_stripes(struct collector *collector, const struct found *found, uint64_t first)
+{
+    rados_completion_t completions[STRIPES_AT_ONCE];
+    int error = 0, result;
     uint64_t i;
 
-    for (i = 0; i < found->entry.stripes; i++) {
-        rados_write_op_t operation = rados_create_write_op();
-        int error;
+    for (i = first; i < found->entry.stripes && error == 0 && !stop_is_requested(&collector->stop);) {
+        uint64_t count =
+                     found->entry.stripes - i < STRIPES_AT_ONCE ? found->entry.stripes - i : STRIPES_AT_ONCE,
+                 k;
 
-        stripe_object(found->uid, i, object);
-        rados_write_op_remove(operation);
-        error = blocking_write(collector->stripes, object, operation);
-        if (error == 0)
-            atomic_fetch_add(&collector->counters->stripes_removed, 1);
-        else if (error != -ENOENT)
-            return error;
+        for (k = 0; k < count; k++)
+            completions[k] = begin_removal(collector, found->uid, i + k);
+        for (k = 0; k < count; k++) {
+            result = end_removal(collector, completions[k]);
+            error = error < 0 ? error : result;
+        }
+        i += count;
+    }
+    /* Told to stop: the entry stays. */
+    return error == 0 && i < found->entry.stripes ? -ECANCELED : error;
+}
+
+static unsigned grace_seconds(const struct collector *collector, enum gc_kind kind)
+{
+    switch (kind) {
+    case GC_UPLOAD:
+        return collector->options.upload_grace_seconds;
+    case GC_GARBAGE:
+        return collector->options.download_grace_seconds;
+    case GC_DEAD:
+        /* Whoever noted it is about to change the head, and had better not be disturbed. */
+        return collector->options.download_grace_seconds < REPLACE_SECONDS
+                   ? collector->options.download_grace_seconds
+                   : REPLACE_SECONDS;
+    case GC_EXPIRY:
+        break;
     }
     return 0;
 }
@@ -126,22 +194,51 @@ static int remove_stripes(struct collector *collector, const struct found *found
 static bool is_old_enough(const struct collector *collector, const struct gc_entry *entry)
 {
     int64_t age_ns = clock_realtime_ns() - entry->time_ns;
-    unsigned grace = entry->kind == GC_UPLOAD ? collector->options.upload_grace_seconds
-                     : entry->kind == GC_DEAD ? collector->options.download_grace_seconds
-                                              : 0;
 
-    return age_ns >= 0 && age_ns / 1000000000 >= (int64_t)grace;
+    return age_ns >= 0 && age_ns / 1000000000 >= (int64_t)grace_seconds(collector, entry->kind);
+}
+
+/*
+ * The record of an upload in parts goes before its entry does. 1: it shows that the upload goes on; 0: there is none
+ * any more; or a negative errno.
+ */
+static int remove_record(struct collector *collector, const struct found *found, unsigned grace)
+{
+    rados_write_op_t operation;
+    uint64_t size, version;
+    time_t modified;
+    int error = rados_stat(collector->uploads, found->uid, &size, &modified);
+
+    if (error == -ENOENT)
+        return 0;
+    if (error < 0)
+        return error;
+    version = rados_get_last_version(collector->uploads);
+    if (clock_realtime_ns() / 1000000000 - (int64_t)modified < (int64_t)grace)
+        return 1;
+    operation = rados_create_write_op();
+    rados_write_op_assert_version(operation, version);
+    rados_write_op_remove(operation);
+    error = blocking_write(collector->uploads, found->uid, operation);
+    /* A part has come just now. */
+    return error == -ERANGE || error == -EOVERFLOW ? 1 : error == -ENOENT ? 0 : error;
 }
 
 /* A stripe set is in use, or may be published, or is garbage: the head knows. */
 static int judge_stripes(struct collector *collector, const char *object, const struct found *found,
                          const struct head *head)
 {
-    int error;
+    int error = remove_record(collector, found,
+                              found->entry.kind == GC_UPLOAD ? collector->options.upload_grace_seconds : 0);
 
+    if (error != 0)
+        return error < 0 ? error : 0;
     if (strcmp(head->uid, found->uid) == 0) {
         error = touch_head(collector, found, head);
         fault_point("collector-touched");
+        /* Parts behind the end of what was published. */
+        if (error == 0)
+            error = remove_stripes(collector, found, head->stripe_count);
         if (error == 0)
             error = remove_entry(collector, object, found);
         /* Who published it may have died before it could tell the index. */
@@ -151,12 +248,18 @@ static int judge_stripes(struct collector *collector, const char *object, const 
         error = touch_head(collector, found, head);
         fault_point("collector-gave-up");
         if (error == 0) {
-            error = turn_into_dead(collector, object, found);
+            error = turn_into_garbage(collector, object, found);
             atomic_fetch_add(&collector->counters->uploads_given_up, 1);
             log_info("gave up an upload of \"%s\" that has not been finished", found->name);
         }
+    } else if (found->entry.kind != GC_GARBAGE) {
+        error = turn_into_garbage(collector, object, found);
+        fault_point("collector-found-garbage");
     } else {
-        error = remove_stripes(collector, found);
+        /* It may have been noted again since it was read; then its time begins anew. */
+        error = check_entry(collector, object, found);
+        if (error == 0)
+            error = remove_stripes(collector, found, 0);
         fault_point("collector-removed");
         if (error == 0)
             error = remove_entry(collector, object, found);
@@ -328,7 +431,11 @@ static int walk(struct collector *collector)
     if (error == 0) {
         error = cluster_open_ioctx(collector->cluster, SPACE_STRIPES, &collector->stripes);
         if (error == 0) {
-            error = walk_shards(collector);
+            error = cluster_open_ioctx(collector->cluster, SPACE_UPLOADS, &collector->uploads);
+            if (error == 0) {
+                error = walk_shards(collector);
+                rados_ioctx_destroy(collector->uploads);
+            }
             rados_ioctx_destroy(collector->stripes);
         }
         rados_ioctx_destroy(collector->log);

@@ -28,7 +28,8 @@ bool gc_entry_decode(struct slice bytes, struct gc_entry *entry)
     entry->time_ns = (int64_t)little_endian_read(bytes.base + 3, 8);
     entry->stripes = little_endian_read(bytes.base + 11, 8);
     entry->name = (struct slice){bytes.base + FIXED_SIZE, bytes.len - FIXED_SIZE};
-    return (entry->kind == GC_UPLOAD || entry->kind == GC_DEAD || entry->kind == GC_EXPIRY) &&
+    return (entry->kind == GC_UPLOAD || entry->kind == GC_DEAD || entry->kind == GC_GARBAGE ||
+            entry->kind == GC_EXPIRY) &&
            entry->name.len != 0;
 }
 

@@ -7,7 +7,7 @@
  *
  *     'G' 0x01
  *     kind       1 byte: 'u' an upload under way, 'd' a version that is about to be, or has been, replaced or deleted,
- *                'e' a version that expires
+ *                'g' garbage: it has been seen that nothing uses it or can publish it; 'e' a version that expires
  *     time       8 bytes little-endian, nanoseconds since 1970 UTC: when it was noted; of 'e' when it expires
  *     stripes    8 bytes little-endian: how many there are at most; of 'e' 0
  *     name       the rest: the file's name, whose head says whether the stripe set is in use
@@ -17,7 +17,7 @@
 
 #include "head.h"
 
-enum gc_kind { GC_UPLOAD = 'u', GC_DEAD = 'd', GC_EXPIRY = 'e' };
+enum gc_kind { GC_UPLOAD = 'u', GC_DEAD = 'd', GC_GARBAGE = 'g', GC_EXPIRY = 'e' };
 
 struct gc_entry {
     enum gc_kind kind;

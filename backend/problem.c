@@ -1,7 +1,5 @@
 #include "problem.h"
 
-#include "json.h"
-
 static const struct {
     int status;
     const char *slug, *title;
@@ -13,7 +11,10 @@ static const struct {
 
 #define RETRY_AFTER_SECONDS "1"
 
-void problem_render(enum problem problem, const char *detail, bool as_text, struct buffer *to)
+typedef void extend_function(yajl_gen gen, const void *context);
+
+static void render(enum problem problem, const char *detail, bool as_text, extend_function *extend,
+                   const void *context, struct buffer *to)
 {
     struct buffer type = {NULL, 0, 0};
     yajl_gen gen;
@@ -31,23 +32,36 @@ void problem_render(enum problem problem, const char *detail, bool as_text, stru
     json_member_number(gen, "status", problems[problem].status);
     if (detail != NULL)
         json_member_text(gen, "detail", detail);
+    if (extend != NULL)
+        extend(gen, context);
     yajl_gen_map_close(gen);
     json_finish(gen, to);
     buffer_free(&type);
 }
 
-void problem_respond(struct http_request *request, enum problem problem, const char *detail)
+void problem_render(enum problem problem, const char *detail, bool as_text, struct buffer *to)
+{
+    render(problem, detail, as_text, NULL, NULL, to);
+}
+
+void problem_respond_extended(struct http_request *request, enum problem problem, const char *detail,
+                              extend_function *extend, const void *context)
 {
     struct buffer body = {NULL, 0, 0};
     bool as_text = http_request_wants_text(request);
 
-    problem_render(problem, detail, as_text, &body);
+    render(problem, detail, as_text, extend, context, &body);
     http_add_field_text(request, "Content-Type",
                         as_text ? "text/plain; charset=utf-8" : "application/problem+json");
     if (problems[problem].status == 503)
         http_add_field_text(request, "Retry-After", RETRY_AFTER_SECONDS);
     http_respond(request, problems[problem].status, buffer_slice(&body));
     buffer_free(&body);
+}
+
+void problem_respond(struct http_request *request, enum problem problem, const char *detail)
+{
+    problem_respond_extended(request, problem, detail, NULL, NULL);
 }
 
 enum problem problem_of_store_result(enum store_result result)
@@ -68,6 +82,8 @@ enum problem problem_of_store_result(enum store_result result)
         return PROBLEM_DAMAGED;
     case STORE_GIVEN_UP:
         return PROBLEM_GIVEN_UP;
+    case STORE_REFUSED:
+        return PROBLEM_BAD_REQUEST;
     case STORE_OK:
     case STORE_NOT_MODIFIED:
     case STORE_FAILED:

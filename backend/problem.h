@@ -8,6 +8,7 @@
  */
 
 #include "http.h"
+#include "json.h"
 #include "store.h"
 
 #define PROBLEMS(X)                                                                                          \
@@ -20,7 +21,11 @@
     X(PROBLEM_DIGEST_MISMATCH, 400, "digest-mismatch", "The content is not what its digest says")            \
     X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such file")                                          \
     X(PROBLEM_NO_SUCH_RESOURCE, 404, "no-such-resource", "There is nothing under this path")                 \
+    X(PROBLEM_NO_SUCH_UPLOAD, 404, "no-such-upload", "There is no such upload, or it has been given up")     \
     X(PROBLEM_METHOD, 405, "method-not-allowed", "This method cannot be used here")                          \
+    X(PROBLEM_BAD_PART, 400, "bad-part", "The part does not belong to this upload")                          \
+    X(PROBLEM_PART_CONFLICT, 409, "part-conflict", "The part cannot be changed")                             \
+    X(PROBLEM_PARTS_MISSING, 409, "parts-missing", "The parts do not make up the file")                      \
     X(PROBLEM_PRECONDITION, 412, "precondition-failed", "A condition of the request does not hold")          \
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The file is too large")                                          \
     X(PROBLEM_RANGE, 416, "range-not-satisfiable", "The file has no bytes in this range")                    \
@@ -43,6 +48,10 @@ enum problem {
 
 /* Answers the request with the problem. `detail` says what is wrong in this case; NULL leaves it out. */
 void problem_respond(struct http_request *request, enum problem problem, const char *detail);
+
+/* Likewise; `extend` adds members of its own to the problem details (RFC 9457, 3.2). */
+void problem_respond_extended(struct http_request *request, enum problem problem, const char *detail,
+                              void (*extend)(yajl_gen gen, const void *context), const void *context);
 
 /* The problem that a result other than STORE_OK means for a client. */
 enum problem problem_of_store_result(enum store_result result);

@@ -32,6 +32,7 @@ enum store_result {
     STORE_CONTENDED,   /* too many others change the same file just now */
     STORE_CHANGED,     /* reading: the file was replaced under way */
     STORE_DAMAGED,     /* what was read is not what was written; the log says what */
+    STORE_REFUSED,     /* what was asked for cannot be; the call tells why */
     STORE_GIVEN_UP,    /* an upload that took too long; nothing of it is left */
     STORE_FAILED,      /* anything else; the log says what */
 };

@@ -1,6 +1,8 @@
 /*
  * Publishing a version, as steps:
  *
+ *     check     that the gc log still says of the stripe set what its claim wrote there. If not, the collector has begun to
+ *               give this upload up, and its stripes may go.
  *     expiry    of a version that expires: its tag is noted in the gc log.
  *     create    content for the head, and no condition that needs something to be there: create(exclusive). A new file is
  *               one round trip. Exists already: read.
@@ -60,6 +62,7 @@ static void step_index(struct store_publish *publish)
     const struct manifest *manifest = publish->manifest;
 
     head_etag_of_tag(publish->tag, publish->etag);
+    publish->modified_ns = manifest->modified_ns;
     publish->entry = (struct journal_entry){.home = publish->home,
                                             .name = publish->name,
                                             .entry = {.version = publish->call.version,
@@ -151,6 +154,16 @@ static void step_note_old(struct store_publish *publish)
     store_note_begin(&publish->note);
 }
 
+/* By somebody else, or by ourselves, in a try that nobody heard of the outcome of. */
+static void finish_published_before(struct store_publish *publish)
+{
+    memcpy(publish->etag, publish->read.head.etag, sizeof(publish->etag));
+    publish->modified_ns = publish->read.head.manifest.modified_ns;
+    publish->created = false;
+    store_doubt(publish->store, publish->name);
+    finish(publish, STORE_OK);
+}
+
 static void on_head_read(struct store_head_read *read)
 {
     struct store_publish *publish = publish_of_read(read);
@@ -159,9 +172,11 @@ static void on_head_read(struct store_head_read *read)
 
     if (read->error < 0)
         fail(publish, read->error);
+    else if (publish->uid != NULL && strcmp(head->uid, publish->uid) == 0)
+        finish_published_before(publish);
     else if (conditions_evaluate(publish->conditions, &there, false) != CONDITION_HOLDS)
         finish(publish, STORE_PRECONDITION_FAILED);
-    else if (publish->uid != NULL && !head_has_pending(head, publish->uid))
+    else if (publish->uid != NULL && (publish->given_up || !head_has_pending(head, publish->uid)))
         finish(publish, STORE_GIVEN_UP);
     else if (head->uid[0] != '\0')
         step_note_old(publish);
@@ -203,10 +218,8 @@ static void on_expiry_noted(struct store_note *note)
         step_create_or_read(publish);
 }
 
-void store_publish_begin(struct store_publish *publish)
+static void step_expiry(struct store_publish *publish)
 {
-    publish->read.head = (struct head){.exists = false};
-    publish->attempts = 0;
     if (publish->manifest->expires_ns == 0) {
         step_create_or_read(publish);
         return;
@@ -218,4 +231,50 @@ void store_publish_begin(struct store_publish *publish)
         .entry = {.kind = GC_EXPIRY, .time_ns = publish->manifest->expires_ns, .name = publish->name},
         .done = on_expiry_noted};
     store_note_begin(&publish->note);
+}
+
+static int launch_check(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
+{
+    struct store_publish *publish = publish_of_call(call);
+    struct buffer value = {NULL, 0, 0};
+    char object[GC_OBJECT_SIZE];
+
+    gc_entry_encode(publish->claim, &value);
+    gc_object_of_uid(publish->uid, cluster_layout(publish->store->cluster)->gc_shards, object);
+    publish->check = rados_create_read_op();
+    rados_read_op_omap_cmp(publish->check, publish->uid, LIBRADOS_CMPXATTR_OP_EQ, value.base, value.len,
+                           &publish->compared);
+    buffer_free(&value);
+    return rados_aio_read_op_operate(publish->check, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
+}
+
+static void on_checked(struct rados_call *call)
+{
+    struct store_publish *publish = publish_of_call(call);
+
+    if (publish->check != NULL)
+        rados_release_read_op(publish->check);
+    if (call->result == -ECANCELED || call->result == -ENOENT) {
+        /* Or it has been published already, and the collector has seen that: the head tells. */
+        publish->given_up = true;
+        step_read(publish);
+    } else if (call->result < 0) {
+        fail(publish, call->result);
+    } else {
+        fault_point("checked");
+        step_expiry(publish);
+    }
+}
+
+void store_publish_begin(struct store_publish *publish)
+{
+    publish->read.head = (struct head){.exists = false};
+    publish->attempts = 0;
+    publish->given_up = false;
+    publish->check = NULL;
+    if (publish->uid == NULL)
+        step_expiry(publish);
+    else
+        store_call_begin(publish->store, publish->home, &publish->call, SPACE_GC, 0, launch_check,
+                         on_checked);
 }

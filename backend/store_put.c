@@ -66,6 +66,7 @@ static void step_publish(struct putting *putting, const char *uid)
                                               .object = putting->object,
                                               .tag = putting->tag,
                                               .uid = uid,
+                                              .claim = &putting->claim.note.entry,
                                               .content = put->content,
                                               .manifest = put->manifest,
                                               .conditions = &put->conditions,

@@ -142,7 +142,10 @@ static void on_claim_noted(struct store_note *note)
 
     fault_point("upload-noted");
     claim->error = note->error;
-    if (note->error < 0)
+    /* Not to set a right that nobody would know of any more. */
+    if (note->error == 0 && store_claim_is_old(claim->store, claim->begun_ms))
+        claim->error = -ETIMEDOUT;
+    if (claim->error < 0)
         claim->done(claim);
     else
         store_call_begin(claim->store, claim->home, &claim->call, SPACE_HEADS, 0, launch_pend, on_pending);

@@ -132,6 +132,7 @@ struct store_publish {
     const char *object; /* the name with a NUL behind it; the caller's, as all that follows */
     const char *tag;
     const char *uid; /* of a claimed set whose stripes are written; NULL: `content` goes into the head */
+    const struct gc_entry *claim; /* the entry that the claim of the uid wrote */
     struct slice content;
     const struct manifest *manifest;
     const struct conditions *conditions;
@@ -140,12 +141,16 @@ struct store_publish {
     enum store_result result;
     bool created; /* false: something was replaced */
     char etag[HEAD_ETAG_SIZE];
+    int64_t modified_ns; /* the manifest's, or that of an earlier publication of the same stripe set */
 
     struct store_head_read read;
     struct store_note note;
     struct rados_call call;
     struct journal_entry entry;
     unsigned attempts;
+    bool given_up; /* the collector has begun to */
+    rados_read_op_t check;
+    int compared;
 };
 
 void store_publish_begin(struct store_publish *publish);

@@ -89,7 +89,8 @@ def test_a_small_file(pool):
 
 
 def test_a_large_file(pool):
-    put_and_die(pool, ("upload-noted", "claimed", "stripe-written", "old-noted", "published", "indexed"), OTHER_LARGE)
+    put_and_die(pool, ("upload-noted", "claimed", "stripe-written", "checked", "old-noted", "published", "indexed"),
+                OTHER_LARGE)
 
 
 def test_a_deletion(pool):
@@ -109,7 +110,8 @@ def test_a_deletion(pool):
     settle(pool, wanted)
 
 
-@pytest.mark.parametrize("place", ("collector-touched", "collector-gave-up", "collector-removed", "index-moved"))
+@pytest.mark.parametrize("place", ("collector-touched", "collector-gave-up", "collector-found-garbage", "collector-removed",
+                                   "index-moved"))
 def test_those_who_clean_up(pool, place):
     """All of them die there in turn; who starts again finishes it."""
     name = f"crash {place}"
