@@ -62,7 +62,7 @@ endif
 # What `make check-e2e` runs: files, or `tests/e2e -k WORD`, or anything else that pytest takes.
 E2E ?= tests/e2e
 
-.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-model check-e2e lint format install clean
+.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-model check-fuzz check-e2e lint format install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -102,6 +102,25 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIBRARY_OBJECTS)
 	$(say) "  LINK $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY_OBJECTS) $(BACKEND_LIBS) $(CMOCKA_LIBS)
 
+# The fuzz targets: the pure parts once more, by clang with its fuzzer and sanitizers.
+FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_TARGETS := $(FUZZ_SOURCES:tests/fuzz/%.c=build/fuzz/%)
+FUZZ_PARTS   := accept address buffer condition crc32c digest form gc http_date index json layout log manifest name query range \
+                stripe upload xalloc
+FUZZ_OBJECTS := $(FUZZ_PARTS:%=build/fuzz/backend/%.o) $(PURE_SOURCES:%.c=build/fuzz/%.o)
+FUZZ_FLAGS   := -std=c11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
+	$(say) "  LINK $@"
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ -lrados -lyajl -lisal -lcrypto
+
+build/fuzz/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(say) "  CC   $< (to be fuzzed)"
+	$(Q)clang $(CPPFLAGS) $(WARNINGS) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+
+-include $(FUZZ_OBJECTS:.o=.d)
+
 -include $(BACKEND_OBJECTS:.o=.d) $(FAULTY_OBJECTS:.o=.d) $(PURE_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)
 
 # Against Debian's nginx, out of tree: nothing is written below /usr/share/nginx/src.
@@ -123,10 +142,15 @@ clean-data:
 check: deps
 	@$(MAKE) --no-print-directory check-unit
 	@$(MAKE) --no-print-directory check-model
+	@$(MAKE) --no-print-directory check-fuzz
 	@$(MAKE) --no-print-directory check-e2e
 
 check-unit: $(UNIT_TESTS)
 	prove --failures --comments $(UNIT_TESTS)
+
+# `tests/fuzz/run SECONDS TARGET` goes on for longer.
+check-fuzz: $(FUZZ_TARGETS)
+	@tests/fuzz/run
 
 # The protocol of docs/format.md, by a model checker. `tests/model/run histories` shows what it finds in mistakes.
 check-model:
@@ -140,7 +164,7 @@ lint:
 	@dev/lint
 
 format:
-	@clang-format -i $(wildcard backend/*.[ch] tests/unit/*.[ch] ngx_ceph_lb_module/*.[ch])
+	@clang-format -i $(wildcard backend/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] ngx_ceph_lb_module/*.[ch])
 
 install: all
 	install -D -m 0755 $(BACKEND) $(DESTDIR)$(PREFIX)/sbin/ceph-lb-backend
