@@ -37,13 +37,19 @@ int api_check_method(struct http_request *request, int allowed)
 
 static void handle_file(struct api *api, struct http_request *request, struct slice name)
 {
-    switch (api_check_method(request, METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_DELETE)) {
+    switch (api_check_method(request, METHOD_GET | METHOD_HEAD | METHOD_PUT | METHOD_POST | METHOD_DELETE)) {
     case METHOD_GET:
     case METHOD_HEAD:
         api_get(api, request, name);
         break;
     case METHOD_PUT:
-        api_put(api, request, name);
+        if (api_is_copy(request))
+            api_copy(api, request, name);
+        else
+            api_put(api, request, name);
+        break;
+    case METHOD_POST:
+        api_rename(api, request, name);
         break;
     case METHOD_DELETE:
         api_delete(api, request, name);
@@ -70,13 +76,18 @@ static void handle_encoded_name(struct api *api, struct http_request *request, s
 
 static void handle_collection(struct api *api, struct http_request *request)
 {
+    struct slice query = http_request_query(request);
+
     switch (api_check_method(request, METHOD_GET | METHOD_HEAD | METHOD_POST)) {
     case METHOD_GET:
     case METHOD_HEAD:
         api_list(api, request);
         break;
     case METHOD_POST:
-        api_post(api, request);
+        if (slice_is(query, "delete") || slice_is(query, "delete="))
+            api_bulk_delete(api, request);
+        else
+            api_post(api, request);
         break;
     }
 }
@@ -160,6 +171,22 @@ static void add_digest_fields(struct http_request *request, const struct digests
     buffer_free(&field);
 }
 
+void api_append_path(struct slice name, struct buffer *to)
+{
+    buffer_append_text(to, "/objects/");
+    percent_encode(name, true, to);
+}
+
+void api_add_expiry_field(struct http_request *request, int64_t expires_ns)
+{
+    char date[HTTP_DATE_SIZE];
+
+    if (expires_ns == 0)
+        return;
+    http_date_format(expires_ns / 1000000000, date);
+    http_add_field_text(request, "X-Expires-At", date);
+}
+
 void api_add_file_fields(struct api *api, struct http_request *request, struct slice name, const char *etag,
                          const struct manifest *manifest, struct slice content_type)
 {
@@ -170,6 +197,7 @@ void api_add_file_fields(struct api *api, struct http_request *request, struct s
     http_add_field_text(request, "ETag", etag);
     http_add_field_text(request, "Last-Modified", date);
     http_add_field_text(request, "Accept-Ranges", "bytes");
+    api_add_expiry_field(request, manifest->expires_ns);
     http_add_field(request, "Content-Type",
                    content_type.base != NULL ? content_type
                                              : api_media_type(api, name, manifest->media_type));
@@ -184,14 +212,18 @@ void api_add_file_fields(struct api *api, struct http_request *request, struct s
 }
 
 void api_json_file(struct api *api, yajl_gen gen, struct slice name, uint64_t size, int64_t modified_ns,
-                   const char *etag, struct slice media_type)
+                   int64_t expires_ns, const char *etag, struct slice media_type)
 {
-    char modified[RFC3339_SIZE];
+    char modified[RFC3339_SIZE], expires[RFC3339_SIZE];
 
     rfc3339_format(modified_ns, modified);
     json_member_name(gen, "name", name);
     json_member_number(gen, "size", (int64_t)size);
     json_member_text(gen, "modified", modified);
+    if (expires_ns != 0) {
+        rfc3339_format(expires_ns, expires);
+        json_member_text(gen, "expires", expires);
+    }
     json_member_text(gen, "etag", etag);
     json_member_string(gen, "type", api_media_type(api, name, media_type));
 }

@@ -47,11 +47,19 @@ void api_get(struct api *api, struct http_request *request, struct slice name);
 void api_put(struct api *api, struct http_request *request, struct slice name);
 void api_post(struct api *api, struct http_request *request);
 
+/* api_copy.c: PUT /objects/NAME with X-Copy-From, POST /objects/NAME?rename= */
+bool api_is_copy(const struct http_request *request);
+void api_copy(struct api *api, struct http_request *request, struct slice name);
+void api_rename(struct api *api, struct http_request *request, struct slice name);
+
 /* api_delete.c: DELETE /objects/NAME */
 void api_delete(struct api *api, struct http_request *request, struct slice name);
 
 /* api_uploads.c: /uploads, /uploads/ID, /uploads/ID/N; `rest` is what follows /uploads */
 void api_uploads(struct api *api, struct http_request *request, struct slice rest);
+
+/* api_bulk.c: POST /objects?delete */
+void api_bulk_delete(struct api *api, struct http_request *request);
 
 /* api_status.c: GET /status */
 void api_status(struct api *api, struct http_request *request);
@@ -90,17 +98,24 @@ bool api_take_digests(struct http_request *request, struct digests *digests);
 void api_verify_body(struct api *api, struct http_request *request, const struct digests *claimed,
                      void (*done)(void *context, bool right), void *context);
 
-/* The fields that tell of a file: ETag, Last-Modified, Repr-Digest, X-Meta-*; and Content-Type, that of the file when
- * content_type is absent. */
+/* "/objects/NAME", appended. */
+void api_append_path(struct slice name, struct buffer *to);
+
+/* The fields that tell of a file: ETag, Last-Modified, Repr-Digest, X-Expires-At, X-Meta-*; and Content-Type, that of the
+ * file when content_type is absent. */
 void api_add_file_fields(struct api *api, struct http_request *request, struct slice name, const char *etag,
                          const struct manifest *manifest, struct slice content_type);
+
+/* X-Expires-At, unless it is 0: never. */
+void api_add_expiry_field(struct http_request *request, int64_t expires_ns);
 
 /* The media type to tell for a file: what is kept with it, else what its name's ending says. */
 struct slice api_media_type(struct api *api, struct slice name, struct slice kept);
 
-/* The members that describe a file, into an object that is open: name, size, modified, etag, type. */
+/* The members that describe a file, into an object that is open: name, size, modified, expires (unless it is
+ * 0: never), etag, type. */
 void api_json_file(struct api *api, yajl_gen gen, struct slice name, uint64_t size, int64_t modified_ns,
-                   const char *etag, struct slice media_type);
+                   int64_t expires_ns, const char *etag, struct slice media_type);
 
 /* 200 and a body that a worker has made, or the problem that kept it from doing so. */
 struct rendered {

@@ -116,7 +116,7 @@ static void render_json(const struct list_job *job, const struct list *list, str
             continue;
         yajl_gen_map_open(gen);
         api_json_file(job->api, gen, (struct slice){entry->name, entry->name_len}, entry->size,
-                      entry->modified_ns, entry->etag, slice_of(entry->media_type));
+                      entry->modified_ns, entry->expires_ns, entry->etag, slice_of(entry->media_type));
         yajl_gen_map_close(gen);
     }
     yajl_gen_array_close(gen);

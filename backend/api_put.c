@@ -74,10 +74,10 @@ static void respond_stored(struct upload *upload)
     json_finish(upload->stored, &json);
 
     if (upload->form.count == 1) {
-        buffer_append_text(&location, "/objects/");
-        percent_encode(upload->form.files[0].name, true, &location);
+        api_append_path(upload->form.files[0].name, &location);
         http_add_field(request, "Location", buffer_slice(&location));
         http_add_field_text(request, "ETag", upload->put.etag);
+        api_add_expiry_field(request, upload->manifest.expires_ns);
         buffer_free(&location);
     }
     http_add_field_text(request, "Content-Type", as_text ? "text/plain; charset=utf-8" : "application/json");
@@ -112,7 +112,7 @@ static void on_stored(struct store_put *put)
     upload->any_created = upload->any_created || put->created;
     yajl_gen_map_open(upload->stored);
     api_json_file(upload->api, upload->stored, put->name, upload->manifest.size, upload->manifest.modified_ns,
-                  put->etag, upload->manifest.media_type);
+                  upload->manifest.expires_ns, put->etag, upload->manifest.media_type);
     json_text(upload->stored, "created");
     yajl_gen_bool(upload->stored, put->created);
     yajl_gen_map_close(upload->stored);
@@ -277,7 +277,8 @@ static void post_raw(struct api *api, struct http_request *request)
     query_end(&query);
 
     if (more == -1)
-        problem_respond(request, PROBLEM_BAD_QUERY, "The query has to be ?name=NAME, percent-encoded, once.");
+        problem_respond(request, PROBLEM_BAD_QUERY,
+                        "The query has to be ?name=NAME, percent-encoded, once; or ?delete.");
     else if (!name_seen)
         problem_respond(
             request, PROBLEM_BAD_REQUEST,

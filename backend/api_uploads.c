@@ -357,7 +357,8 @@ static void respond_published(struct working *working, bool created, const char 
     json_text(gen, "objects");
     yajl_gen_array_open(gen);
     yajl_gen_map_open(gen);
-    api_json_file(working->api, gen, record->name, size, modified_ns, etag, record->manifest.media_type);
+    api_json_file(working->api, gen, record->name, size, modified_ns, record->manifest.expires_ns, etag,
+                  record->manifest.media_type);
     json_text(gen, "created");
     yajl_gen_bool(gen, created);
     yajl_gen_map_close(gen);

@@ -191,11 +191,16 @@ static unsigned grace_seconds(const struct collector *collector, enum gc_kind ki
     return 0;
 }
 
-static bool is_old_enough(const struct collector *collector, const struct gc_entry *entry)
+static bool is_older_than(const struct gc_entry *entry, unsigned seconds)
 {
     int64_t age_ns = clock_realtime_ns() - entry->time_ns;
 
-    return age_ns >= 0 && age_ns / 1000000000 >= (int64_t)grace_seconds(collector, entry->kind);
+    return age_ns >= 0 && age_ns / 1000000000 >= (int64_t)seconds;
+}
+
+static bool is_old_enough(const struct collector *collector, const struct gc_entry *entry)
+{
+    return is_older_than(entry, grace_seconds(collector, entry->kind));
 }
 
 /*
@@ -287,31 +292,45 @@ static int note_dead(struct collector *collector, const struct found *found, con
     return blocking_write(collector->log, object, operation);
 }
 
-/* The time of a version is over. If it is still what its name stands for, it goes as if somebody had deleted it. */
+static int remove_expired(struct collector *collector, const struct found *found, const struct head *head)
+{
+    rados_write_op_t removal = rados_create_write_op();
+    int error;
+
+    head_add_to_removal(removal, head);
+    error = blocking_write(collector->heads, found->name, removal);
+    fault_point("collector-expired");
+    if (error == 0)
+        atomic_fetch_add(&collector->counters->files_expired, 1);
+    return error;
+}
+
+/*
+ * The time of a version is over. If it is what its name stands for, it goes as if somebody had deleted it. If it is not,
+ * it may still come to be: it was noted before, and whoever publishes it may be slow. After so long that nobody can be,
+ * the entry goes.
+ */
 static int judge_expiry(struct collector *collector, const char *object, const struct found *found,
                         const struct head *head)
 {
-    char etag[HEAD_ETAG_SIZE];
+    char key[HEAD_TAG_SIZE];
     int error = 0;
 
-    head_etag_of_tag(found->uid, etag);
-    if (head->expired && strcmp(head->etag, etag) == 0) {
-        rados_write_op_t removal;
-
+    if (head_expiry_key(head, key) && strcmp(key, found->uid) == 0) {
+        if (!head->expired) /* by a clock that has been put back */
+            return 0;
         if (head->uid[0] != '\0')
             error = note_dead(collector, found, head);
+        if (error == 0)
+            error = remove_expired(collector, found, head);
         if (error < 0)
             return error;
-        removal = rados_create_write_op();
-        head_add_to_removal(removal, head);
-        error = blocking_write(collector->heads, found->name, removal);
-        fault_point("collector-expired");
-        if (error == 0)
-            atomic_fetch_add(&collector->counters->files_expired, 1);
+    } else if (!is_older_than(&found->entry, collector->options.upload_grace_seconds)) {
+        return 0;
     }
     /* Also when it went earlier: this may be what a crash left of the work above. */
     doubts_add(collector->doubts, found->entry.name);
-    return error < 0 ? error : remove_entry(collector, object, found);
+    return remove_entry(collector, object, found);
 }
 
 static int judge(struct collector *collector, const char *object, const struct found *found)

@@ -153,6 +153,16 @@ bool head_has_pending(const struct head *head, const char *uid)
     return false;
 }
 
+bool head_expiry_key(const struct head *head, char key[HEAD_TAG_SIZE])
+{
+    if ((!head->exists && !head->expired) || head->manifest.expires_ns == 0)
+        return false;
+    /* Without the quotes of the entity tag. */
+    memcpy(key, head->etag + 1, HEAD_TAG_SIZE - 1);
+    key[HEAD_TAG_SIZE - 1] = '\0';
+    return true;
+}
+
 void head_new_tag(char tag[HEAD_TAG_SIZE])
 {
     unsigned char random[(HEAD_TAG_SIZE - 1) / 2];

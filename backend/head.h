@@ -75,6 +75,9 @@ void head_add_to_removal(rados_write_op_t operation, const struct head *head);
 void head_pending_name(const char *uid, char name[HEAD_PENDING_SIZE]);
 bool head_has_pending(const struct head *head, const char *uid);
 
+/* The key that a version which expires has in the gc log: its tag. False when it does not expire. */
+bool head_expiry_key(const struct head *head, char key[HEAD_TAG_SIZE]);
+
 /* Makes a new random tag (or uid), and an entity tag of a tag. */
 void head_new_tag(char tag[HEAD_TAG_SIZE]);
 void head_etag_of_tag(const char *tag, char etag[HEAD_ETAG_SIZE]);

@@ -11,6 +11,16 @@ static const struct {
 
 #define RETRY_AFTER_SECONDS "1"
 
+int problem_status(enum problem problem)
+{
+    return problems[problem].status;
+}
+
+void problem_type(enum problem problem, struct buffer *to)
+{
+    buffer_printf(to, "urn:ceph-lb:problem:%s", problems[problem].slug);
+}
+
 typedef void extend_function(yajl_gen gen, const void *context);
 
 static void render(enum problem problem, const char *detail, bool as_text, extend_function *extend,
@@ -25,7 +35,7 @@ static void render(enum problem problem, const char *detail, bool as_text, exten
         return;
     }
     gen = json_begin();
-    buffer_printf(&type, "urn:ceph-lb:problem:%s", problems[problem].slug);
+    problem_type(problem, &type);
     yajl_gen_map_open(gen);
     json_member_string(gen, "type", buffer_slice(&type));
     json_member_text(gen, "title", problems[problem].title);
@@ -80,6 +90,8 @@ enum problem problem_of_store_result(enum store_result result)
         return PROBLEM_CONTENDED;
     case STORE_DAMAGED:
         return PROBLEM_DAMAGED;
+    case STORE_TOO_LARGE:
+        return PROBLEM_TOO_LARGE;
     case STORE_GIVEN_UP:
         return PROBLEM_GIVEN_UP;
     case STORE_REFUSED:

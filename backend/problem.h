@@ -56,6 +56,10 @@ void problem_respond_extended(struct http_request *request, enum problem problem
 /* The problem that a result other than STORE_OK means for a client. */
 enum problem problem_of_store_result(enum store_result result);
 
+/* Its HTTP status, and its type, which is appended. */
+int problem_status(enum problem problem);
+void problem_type(enum problem problem, struct buffer *to);
+
 /* Appends the body of a problem: problem details, or one line of text. */
 void problem_render(enum problem problem, const char *detail, bool as_text, struct buffer *to);
 

@@ -33,6 +33,7 @@ enum store_result {
     STORE_CHANGED,     /* reading: the file was replaced under way */
     STORE_DAMAGED,     /* what was read is not what was written; the log says what */
     STORE_REFUSED,     /* what was asked for cannot be; the call tells why */
+    STORE_TOO_LARGE,   /* copying: the source is larger than it may be */
     STORE_GIVEN_UP,    /* an upload that took too long; nothing of it is left */
     STORE_FAILED,      /* anything else; the log says what */
 };
@@ -70,13 +71,16 @@ void store_stop(struct store *store);
 
 /* ---- putting ---- */
 
+struct store_source; /* store_write.h */
+
 struct store_put {
     /* Set by the caller. All of it must live until `done`. */
     struct store *store;
     struct executor *home;
     struct slice name; /* checked with name_problem */
     struct slice content;
-    struct manifest *manifest; /* size, time, stripe size and CRC-32C are filled in here */
+    const struct store_source *source; /* in place of the content, for store_copy; else NULL */
+    struct manifest *manifest;         /* size, time, stripe size and CRC-32C are filled in here */
     struct conditions conditions;
     void (*done)(struct store_put *put); /* on the loop, exactly once; not from within store_put_begin */
     /* On the loop: a part of the content has been read, and is hardly needed again. NULL: nobody wants to know. */
@@ -103,6 +107,57 @@ struct store_delete {
 };
 
 void store_delete_begin(struct store_delete *operation);
+
+/* ---- copying ---- */
+
+struct store_copy {
+    /* Set by the caller. All of it must live until `done`. */
+    struct store *store;
+    struct executor *home;
+    struct slice source_name, name; /* two that differ */
+    struct conditions source_conditions, conditions;
+    uint64_t size_max;
+    /* What it gives of media type, metadata and expiry takes the place of the source's. */
+    const struct manifest *description;
+    struct slice media_type_otherwise;     /* when neither of them gives one */
+    bool keep_expiry;                      /* else a copy expires only if the description says so */
+    void (*done)(struct store_copy *copy); /* as above */
+
+    /* The outcome. */
+    enum store_result result;
+    bool about_source; /* the result, when it is not STORE_OK */
+    bool created;
+    char etag[HEAD_ETAG_SIZE],
+        source_etag[HEAD_ETAG_SIZE]; /* of the new version, and of the one that was copied */
+    struct manifest manifest;        /* of the new version */
+    struct buffer storage;           /* what it points into, with the caller's slices */
+};
+
+void store_copy_begin(struct store_copy *copy);
+
+/* After `done`; also before the first time, and between, when all of the struct was zero at first. */
+void store_copy_free(struct store_copy *copy);
+
+/* ---- renaming ---- */
+
+struct store_rename {
+    /* Set by the caller, of the copy all but the conditions of the new name, and `done`. */
+    struct store_copy copy;                    /* first; to be freed by store_copy_free */
+    bool only_new;                             /* the new name must not be there */
+    void (*done)(struct store_rename *rename); /* as above */
+
+    /* The outcome. */
+    enum store_result result;
+    bool about_old; /* the result, when it is not STORE_OK */
+    bool copied;    /* a version has been copied, also when the result is another */
+    bool created;
+    char etag[HEAD_ETAG_SIZE];
+
+    struct store_delete deletion;
+    unsigned copies;
+};
+
+void store_rename_begin(struct store_rename *rename);
 
 /* ---- reading ---- */
 
@@ -159,6 +214,7 @@ struct list_entry {
     bool is_prefix; /* stands for all names that begin with it; has no head */
     uint64_t size;
     int64_t modified_ns;
+    int64_t expires_ns; /* 0: never */
     char etag[HEAD_ETAG_SIZE];
     char *media_type; /* owned; NULL when none is known */
 };

@@ -1,7 +1,8 @@
 /*
  * Deleting a file: the head is read and the client's conditions judged, a stripe set is noted in the gc log, and what is
  * removed is exactly what was read, guarded by its version. While uploads to this name are under way the head stays, as
- * no file: it holds their right to publish. Then the index gets a tombstone.
+ * no file: it holds their right to publish. Then the index gets a tombstone, and if it was a version that would have
+ * expired, the note of that goes.
  */
 #include <stddef.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ struct deleting {
     char object[STORE_OBJECT_SIZE];
     struct store_head_read read;
     struct store_note note;
+    char key[HEAD_TAG_SIZE]; /* in the gc log, of a version that would have expired */
     struct rados_call call;
     struct journal_entry entry;
     unsigned attempts;
@@ -38,6 +40,26 @@ static void fail(struct deleting *deleting, int error)
            store_result_of_errno(deleting->operation->store, error, "cannot delete", deleting->object));
 }
 
+/* If it fails, the collector finds the entry when its time has come. */
+static void on_forgotten(struct store_note *note)
+{
+    finish(DELETING_OF(note, note), STORE_OK);
+}
+
+static void step_forget_expiry(struct deleting *deleting)
+{
+    if (!head_expiry_key(&deleting->read.head, deleting->key)) {
+        finish(deleting, STORE_OK);
+        return;
+    }
+    deleting->note = (struct store_note){.store = deleting->operation->store,
+                                         .home = deleting->operation->home,
+                                         .key = deleting->key,
+                                         .forget = true,
+                                         .done = on_forgotten};
+    store_note_begin(&deleting->note);
+}
+
 static void on_indexed(struct journal_entry *entry)
 {
     struct deleting *deleting = DELETING_OF(entry, entry);
@@ -47,7 +69,7 @@ static void on_indexed(struct journal_entry *entry)
         store_doubt(deleting->operation->store, deleting->operation->name);
         fail(deleting, entry->error);
     } else {
-        finish(deleting, STORE_OK);
+        step_forget_expiry(deleting);
     }
 }
 

@@ -347,6 +347,7 @@ static void list_add_file(struct list *list, struct slice name, const struct ind
 
     entry->size = from->size;
     entry->modified_ns = from->modified_ns;
+    entry->expires_ns = from->expires_ns;
     memcpy(entry->etag, from->etag.base, etag_len);
     if (from->media_type.len != 0)
         entry->media_type = xmemdup0(from->media_type.base, from->media_type.len);

@@ -3,14 +3,15 @@
  *
  *     check     that the gc log still says of the stripe set what its claim wrote there. If not, the collector has begun to
  *               give this upload up, and its stripes may go.
- *     expiry    of a version that expires: its tag is noted in the gc log.
- *     create    content for the head, and no condition that needs something to be there: create(exclusive). A new file is
- *               one round trip. Exists already: read.
+ *     create    content for the head that does not expire, and no condition that needs something to be there:
+ *               create(exclusive). A new file is one round trip. Exists already: read.
  *     read      the head that stands there; the client's conditions are judged by it. Without the right to publish
  *               the stripe set any more, the collector has given this upload up.
+ *     expiry    of a version that expires: its tag is noted in the gc log.
  *     note old  if the head has a stripe set, that is noted in the gc log: it is about to be garbage.
  *     write     guarded by the version that was read. Another one by now: read again.
  *     index     is told, before anybody else is.
+ *     forget    the note of when the version that was replaced would have expired.
  */
 #include "store_write.h"
 
@@ -41,7 +42,27 @@ static void fail(struct store_publish *publish, int error)
     finish(publish, store_result_of_errno(publish->store, error, "cannot write", publish->object));
 }
 
-/* ---- the index ---- */
+/* ---- afterwards ---- */
+
+/* If it fails, the collector finds the entry when its time has come. */
+static void on_forgotten(struct store_note *note)
+{
+    finish((struct store_publish *)((char *)note - offsetof(struct store_publish, note)), STORE_OK);
+}
+
+static void step_forget_old_expiry(struct store_publish *publish)
+{
+    if (!head_expiry_key(&publish->read.head, publish->old_key)) {
+        finish(publish, STORE_OK);
+        return;
+    }
+    publish->note = (struct store_note){.store = publish->store,
+                                        .home = publish->home,
+                                        .key = publish->old_key,
+                                        .forget = true,
+                                        .done = on_forgotten};
+    store_note_begin(&publish->note);
+}
 
 static void on_indexed(struct journal_entry *entry)
 {
@@ -53,7 +74,7 @@ static void on_indexed(struct journal_entry *entry)
         store_doubt(publish->store, publish->name);
         fail(publish, entry->error);
     } else {
-        finish(publish, STORE_OK);
+        step_forget_old_expiry(publish);
     }
 }
 
@@ -164,6 +185,38 @@ static void finish_published_before(struct store_publish *publish)
     finish(publish, STORE_OK);
 }
 
+static void step_note_old_or_write(struct store_publish *publish)
+{
+    if (publish->read.head.uid[0] != '\0')
+        step_note_old(publish);
+    else
+        step_write(publish);
+}
+
+static void on_expiry_noted(struct store_note *note)
+{
+    struct store_publish *publish =
+        (struct store_publish *)((char *)note - offsetof(struct store_publish, note));
+
+    fault_point("expiry-noted");
+    publish->expiry_noted = note->error == 0;
+    if (note->error < 0)
+        fail(publish, note->error);
+    else
+        step_note_old_or_write(publish);
+}
+
+static void step_note_expiry(struct store_publish *publish)
+{
+    publish->note = (struct store_note){
+        .store = publish->store,
+        .home = publish->home,
+        .key = publish->tag,
+        .entry = {.kind = GC_EXPIRY, .time_ns = publish->manifest->expires_ns, .name = publish->name},
+        .done = on_expiry_noted};
+    store_note_begin(&publish->note);
+}
+
 static void on_head_read(struct store_head_read *read)
 {
     struct store_publish *publish = publish_of_read(read);
@@ -178,10 +231,10 @@ static void on_head_read(struct store_head_read *read)
         finish(publish, STORE_PRECONDITION_FAILED);
     else if (publish->uid != NULL && (publish->given_up || !head_has_pending(head, publish->uid)))
         finish(publish, STORE_GIVEN_UP);
-    else if (head->uid[0] != '\0')
-        step_note_old(publish);
+    else if (publish->manifest->expires_ns != 0 && !publish->expiry_noted)
+        step_note_expiry(publish);
     else
-        step_write(publish);
+        step_note_old_or_write(publish);
 }
 
 static void step_read(struct store_publish *publish)
@@ -196,41 +249,15 @@ static void step_read(struct store_publish *publish)
     store_head_read_begin(&publish->read);
 }
 
-/* Conditions that can only hold when something is there are judged before the content is sent anywhere. */
+/* Conditions that can only hold when something is there are judged before the content is sent anywhere; all of them before
+ * anything is noted. */
 static void step_create_or_read(struct store_publish *publish)
 {
-    if (publish->uid != NULL || publish->conditions->if_match.base != NULL ||
-        publish->conditions->if_unmodified_since.base != NULL)
+    if (publish->uid != NULL || publish->manifest->expires_ns != 0 ||
+        publish->conditions->if_match.base != NULL || publish->conditions->if_unmodified_since.base != NULL)
         step_read(publish);
     else
         step_write(publish);
-}
-
-static void on_expiry_noted(struct store_note *note)
-{
-    struct store_publish *publish =
-        (struct store_publish *)((char *)note - offsetof(struct store_publish, note));
-
-    fault_point("expiry-noted");
-    if (note->error < 0)
-        fail(publish, note->error);
-    else
-        step_create_or_read(publish);
-}
-
-static void step_expiry(struct store_publish *publish)
-{
-    if (publish->manifest->expires_ns == 0) {
-        step_create_or_read(publish);
-        return;
-    }
-    publish->note = (struct store_note){
-        .store = publish->store,
-        .home = publish->home,
-        .key = publish->tag,
-        .entry = {.kind = GC_EXPIRY, .time_ns = publish->manifest->expires_ns, .name = publish->name},
-        .done = on_expiry_noted};
-    store_note_begin(&publish->note);
 }
 
 static int launch_check(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
@@ -262,7 +289,7 @@ static void on_checked(struct rados_call *call)
         fail(publish, call->result);
     } else {
         fault_point("checked");
-        step_expiry(publish);
+        step_create_or_read(publish);
     }
 }
 
@@ -270,10 +297,11 @@ void store_publish_begin(struct store_publish *publish)
 {
     publish->read.head = (struct head){.exists = false};
     publish->attempts = 0;
+    publish->expiry_noted = false;
     publish->given_up = false;
     publish->check = NULL;
     if (publish->uid == NULL)
-        step_expiry(publish);
+        step_create_or_read(publish);
     else
         store_call_begin(publish->store, publish->home, &publish->call, SPACE_GC, 0, launch_check,
                          on_checked);

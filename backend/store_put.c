@@ -5,11 +5,12 @@
  *     read      the conditions are judged before anything is sent anywhere.
  *     claim     the uid is noted in the gc log, so that whatever happens its stripes are known, and the head gets
  *               `pending.UID`: the right to publish, which the collector takes away from an upload that does not end.
- *     stripes   a few at a time.
+ *     stripes   a few at a time; from the content, or for a copy from another version's.
  *     publish   the same as for a small one, but what is set on the head is the uid, and the right is used up.
  *
  * An upload that fails half-way leaves its entry in the log; the collector does the rest.
  */
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -24,6 +25,7 @@ struct putting {
     struct store_head_read read;
     struct store_claim claim;
     struct store_stripes stripes;
+    struct store_transfer transfer;
     struct store_publish publish;
 };
 
@@ -34,7 +36,7 @@ static void finish(struct putting *putting, enum store_result result)
     struct store_put *put = putting->put;
 
     if (result == STORE_OK)
-        atomic_fetch_add_explicit(&put->store->counters.bytes_written, put->content.len,
+        atomic_fetch_add_explicit(&put->store->counters.bytes_written, put->manifest->size,
                                   memory_order_relaxed);
     put->result = result;
     head_free(&putting->read.head);
@@ -94,6 +96,32 @@ static void on_used(struct store_stripes *stripes, struct slice part)
         put->used(put, part);
 }
 
+static void on_transferred(struct store_transfer *transfer)
+{
+    struct putting *putting = PUTTING_OF(transfer, transfer);
+
+    if (transfer->error == -ESTALE)
+        finish(putting, STORE_CHANGED);
+    else if (transfer->error < 0)
+        fail(putting, transfer->error);
+    else
+        step_publish(putting, putting->uid);
+}
+
+static void step_transfer(struct putting *putting)
+{
+    struct store_put *put = putting->put;
+
+    putting->transfer = (struct store_transfer){.store = put->store,
+                                                .home = put->home,
+                                                .uid = putting->uid,
+                                                .source = put->source,
+                                                .stripe_size = put->manifest->stripe_size,
+                                                .begun_ms = putting->claim.begun_ms,
+                                                .done = on_transferred};
+    store_transfer_begin(&putting->transfer);
+}
+
 static void on_claimed(struct store_claim *claim)
 {
     struct putting *putting = PUTTING_OF(claim, claim);
@@ -101,6 +129,10 @@ static void on_claimed(struct store_claim *claim)
 
     if (claim->error < 0) {
         fail(putting, claim->error);
+        return;
+    }
+    if (put->source != NULL) {
+        step_transfer(putting);
         return;
     }
     putting->stripes = (struct store_stripes){.store = put->store,
@@ -142,16 +174,18 @@ static void on_head_read(struct store_head_read *read)
 void store_put_begin(struct store_put *put)
 {
     struct putting *putting = xcalloc(1, sizeof(*putting));
-    uint32_t stripe_size = cluster_layout(put->store->cluster)->stripe_size;
+    uint64_t stripe_size = cluster_layout(put->store->cluster)->stripe_size;
 
     putting->put = put;
     memcpy(putting->object, put->name.base, put->name.len);
     head_new_tag(putting->tag);
-    put->manifest->size = put->content.len;
+    put->manifest->size = put->source != NULL ? put->source->size : put->content.len;
     put->manifest->modified_ns = clock_realtime_ns();
     put->manifest->stripe_size = 0;
 
-    if (put->content.len <= stripe_size || !cluster_is_ready(put->store->cluster)) {
+    if (put->source != NULL && put->source->stripe_size != 0)
+        stripe_size = put->source->stripe_size;
+    if (put->source == NULL && (put->content.len <= stripe_size || !cluster_is_ready(put->store->cluster))) {
         digests_set_crc32c(&put->manifest->digests, crc32c_update(0, put->content.base, put->content.len));
         step_publish(putting, NULL);
         return;

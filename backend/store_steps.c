@@ -81,18 +81,23 @@ static int launch_note(struct rados_call *call, rados_ioctx_t ioctx, rados_compl
     rados_write_op_t operation = rados_create_write_op();
     struct buffer value = {NULL, 0, 0};
     char object[GC_OBJECT_SIZE];
-    size_t len;
+    bool makes_room = note->forget || note->entry.kind == GC_DEAD;
 
-    gc_entry_encode(&note->entry, &value);
     gc_object_of_uid(note->key, cluster_layout(note->store->cluster)->gc_shards, object);
-    len = value.len;
-    rados_write_op_omap_set(operation, (const char *const *)&note->key, (const char *const *)&value.base,
-                            &len, 1);
-    buffer_free(&value);
-    /* What is noted as dead makes room, so a full cluster must not keep it out. */
+    if (note->forget) {
+        rados_write_op_omap_rm_keys(operation, (const char *const *)&note->key, 1);
+    } else {
+        size_t len;
+
+        gc_entry_encode(&note->entry, &value);
+        len = value.len;
+        rados_write_op_omap_set(operation, (const char *const *)&note->key, (const char *const *)&value.base,
+                                &len, 1);
+        buffer_free(&value);
+    }
+    /* A full cluster must not keep out what makes room. */
     return store_launch_write(operation, ioctx, completion, object,
-                              note->entry.kind == GC_DEAD ? LIBRADOS_OPERATION_FULL_FORCE
-                                                          : LIBRADOS_OPERATION_NOFLAG);
+                              makes_room ? LIBRADOS_OPERATION_FULL_FORCE : LIBRADOS_OPERATION_NOFLAG);
 }
 
 static void on_noted(struct rados_call *call)

@@ -6,42 +6,61 @@
 #include "fault.h"
 #include "stripe.h"
 
-static void go_on(struct store_stripes *stripes);
+/* ---- one ---- */
 
-/* Launched in the order of the file, so the CRC of all of it grows with each. */
 static int launch_stripe(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
 {
     struct store_stripe_write *write = (struct store_stripe_write *)call;
-    struct store_stripes *stripes = write->stripes;
-    struct slice content = {stripes->content.base + write->number * stripes->stripe_size, call->memory};
     rados_write_op_t operation = rados_create_write_op();
     struct buffer checksums = {NULL, 0, 0};
     char object[STRIPE_OBJECT_SIZE];
-    uint32_t crc = stripe_checksums(content, &checksums);
-    int result;
 
-    stripes->crc32c = crc32c_combine(stripes->crc32c, crc, content.len);
-    stripe_object(stripes->uid, write->number, object);
-    rados_write_op_write_full(operation, content.base, content.len);
+    write->crc32c = stripe_checksums(write->content, &checksums);
+    stripe_object(write->uid, write->number, object);
+    rados_write_op_write_full(operation, write->content.base, write->content.len);
     rados_write_op_setxattr(operation, STRIPE_XATTR_CHECKSUMS, checksums.base, checksums.len);
     buffer_free(&checksums);
-    result = store_launch_write(operation, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
-    /* librados has copied it. */
-    if (stripes->used != NULL)
-        stripes->used(stripes, content);
-    return result;
+    if (write->launched != NULL)
+        write->launched(write);
+    return store_launch_write(operation, ioctx, completion, object, LIBRADOS_OPERATION_NOFLAG);
 }
 
-static void on_stripe_written(struct rados_call *call)
+static void on_written(struct rados_call *call)
 {
     struct store_stripe_write *write = (struct store_stripe_write *)call;
-    struct store_stripes *stripes = write->stripes;
 
     fault_point("stripe-written");
+    write->done(write);
+}
+
+void store_stripe_write_begin(struct store_stripe_write *write, struct store *store, struct executor *home,
+                              size_t memory)
+{
+    store_call_begin(store, home, &write->call, SPACE_STRIPES, memory, launch_stripe, on_written);
+}
+
+/* ---- all of a content ---- */
+
+static void go_on(struct store_stripes *stripes);
+
+/* librados has copied it. Stripes are launched in the order of the file, so the CRC of all of it grows with each. */
+static void on_stripe_launched(struct store_stripe_write *write)
+{
+    struct store_stripes *stripes = write->stripes;
+
+    stripes->crc32c = crc32c_combine(stripes->crc32c, write->crc32c, write->content.len);
+    if (stripes->used != NULL)
+        stripes->used(stripes, write->content);
+}
+
+static void on_stripe_written(struct store_stripe_write *write)
+{
+    struct store_stripes *stripes = write->stripes;
+
     write->stripes = NULL;
     stripes->under_way--;
-    if (call->result < 0 && stripes->error == 0)
-        stripes->error = call->result;
+    if (write->call.result < 0 && stripes->error == 0)
+        stripes->error = write->call.result;
     go_on(stripes);
 }
 
@@ -50,11 +69,14 @@ static void begin_stripe(struct store_stripes *stripes, struct store_stripe_writ
     uint64_t offset = stripes->next * stripes->stripe_size, left = stripes->content.len - offset;
 
     write->stripes = stripes;
+    write->uid = stripes->uid;
     write->number = stripes->next++;
+    write->content = (struct slice){stripes->content.base + offset,
+                                    (size_t)(left < stripes->stripe_size ? left : stripes->stripe_size)};
+    write->launched = on_stripe_launched;
+    write->done = on_stripe_written;
     stripes->under_way++;
-    store_call_begin(stripes->store, stripes->home, &write->call, SPACE_STRIPES,
-                     (size_t)(left < stripes->stripe_size ? left : stripes->stripe_size), launch_stripe,
-                     on_stripe_written);
+    store_stripe_write_begin(write, stripes->store, stripes->home, write->content.len);
 }
 
 static void go_on(struct store_stripes *stripes)

@@ -53,12 +53,13 @@ struct store_head_read {
 
 void store_head_read_begin(struct store_head_read *read);
 
-/* ---- writing an entry of the gc log ---- */
+/* ---- writing an entry of the gc log, or removing it ---- */
 
 struct store_note {
     struct store *store;
     struct executor *home;
     const char *key;       /* the caller's: see gc.h */
+    bool forget;           /* the entry is removed, whatever it is; `entry` is not used */
     struct gc_entry entry; /* the name is the caller's */
     void (*done)(struct store_note *note);
 
@@ -94,11 +95,23 @@ bool store_claim_is_old(const struct store *store, int64_t begun_ms);
 
 /* ---- the stripes ---- */
 
+/* Writes one stripe, with its checksums. */
 struct store_stripe_write {
-    struct rados_call call; /* first */
-    struct store_stripes *stripes;
+    struct rados_call call; /* first; its result tells how it ended */
+    const char *uid;        /* the caller's, as the content */
     uint64_t number;
+    struct slice content;
+    void (*launched)(
+        struct store_stripe_write *write); /* the content is not needed any more; NULL: nobody waits for it */
+    void (*done)(struct store_stripe_write *write);
+
+    uint32_t crc32c;               /* of the content, when it was launched */
+    struct store_stripes *stripes; /* of which it is a part; NULL when it is none's */
 };
+
+/* `memory`: what is to be taken from the memory budget for it; 0 when the content is in it already. */
+void store_stripe_write_begin(struct store_stripe_write *write, struct store *store, struct executor *home,
+                              size_t memory);
 
 /* Writes the content as a stripe set, a few stripes at a time. */
 struct store_stripes {
@@ -121,6 +134,46 @@ struct store_stripes {
 };
 
 void store_stripes_begin(struct store_stripes *stripes);
+
+/* ---- stripes from stripes ---- */
+
+/* A version whose content is to be copied: a stripe set, or the data of a foreign object. */
+struct store_source {
+    const char *object;      /* the caller's: the head */
+    uint64_t version;        /* of the head */
+    char uid[HEAD_TAG_SIZE]; /* "" for a foreign object */
+    uint64_t size, stripe_size;
+};
+
+struct store_transfer_stripe {
+    struct store_stripe_write write; /* first; its call reads before it writes */
+    struct store_transfer *transfer; /* NULL when nothing is under way here */
+    char *bytes;                     /* owned; `held` of them are taken from the memory budget */
+    size_t held;
+    rados_read_op_t operation;
+    rados_xattrs_iter_t xattrs;
+    size_t brought;
+    int read_result, xattrs_result;
+};
+
+/* Writes a new stripe set with the content of the source. */
+struct store_transfer {
+    struct store *store;
+    struct executor *home;
+    const char *uid;                   /* the caller's: the new set */
+    const struct store_source *source; /* the caller's */
+    uint64_t stripe_size;              /* of the source's stripes too */
+    int64_t begun_ms;                  /* the claim's */
+    void (*done)(struct store_transfer *transfer);
+
+    int error; /* 0 or a negative errno; -ESTALE: the version that was to be copied is not there any more */
+
+    struct store_transfer_stripe stripes[STORE_STRIPES_AT_ONCE];
+    uint64_t next, count;
+    unsigned under_way;
+};
+
+void store_transfer_begin(struct store_transfer *transfer);
 
 /* ---- publishing ---- */
 
@@ -145,6 +198,8 @@ struct store_publish {
 
     struct store_head_read read;
     struct store_note note;
+    bool expiry_noted;
+    char old_key[HEAD_TAG_SIZE]; /* in the gc log, of the version that was replaced */
     struct rados_call call;
     struct journal_entry entry;
     unsigned attempts;
