@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from files import MIB, content, digest, encode, target_of
-from pool import own_pool
+from pool import STRIPE, own_pool
 from stack import Client
 
 SIZES = (0, 1, 4096, 1 * MIB, 4 * MIB, 4 * MIB + 1, 9 * MIB)
@@ -71,6 +71,47 @@ class Model:
             assert answer.status == 201, answer
             self.files[name] = body, answer.header("ETag")
 
+    def upload_in_parts(self):
+        """The parts go through any backends, in any order."""
+        name, body = self.name(), self.new_content()
+        answer = self.client().request("POST", f"/uploads?name={encode(name, keep=b'')}")
+        assert answer.status == 201, answer
+        upload = json.loads(answer.body)["id"]
+        numbers = list(range(-(-len(body) // STRIPE)))
+        self.dice.shuffle(numbers)
+        if numbers and self.dice.random() < 0.2:
+            put = self.client().put(f"/uploads/{upload}/{numbers[0]}", body[numbers[0] * STRIPE:][:STRIPE])
+            assert put.status == 204 and self.client().delete(f"/uploads/{upload}").status == 204
+            return
+        for number in numbers:
+            assert self.client().put(f"/uploads/{upload}/{number}", body[number * STRIPE:][:STRIPE]).status == 204
+        answer = self.client().request("POST", f"/uploads/{upload}", json.dumps({"size": len(body)}).encode())
+        assert answer.status == (200 if name in self.files else 201), (name, answer)
+        self.files[name] = body, answer.header("ETag")
+
+    def copy(self):
+        source, name = self.stored_name(), self.name()
+        if source is None or source == name:
+            return
+        answer = self.client().put(target_of(name), b"", {"X-Copy-From": target_of(source)})
+        assert answer.status == (200 if name in self.files else 201), (source, name, answer)
+        self.files[name] = self.files[source][0], answer.header("ETag")
+
+    def rename(self):
+        source, name = self.stored_name(), self.name()
+        if source is None or source == name:
+            return
+        answer = self.client().request("POST", f"{target_of(source)}?rename={encode(name, keep=b'')}")
+        assert answer.status == (200 if name in self.files else 201), (source, name, answer)
+        self.files[name] = self.files.pop(source)[0], answer.header("ETag")
+
+    def delete_some(self):
+        names = self.dice.sample(NAMES, 3)
+        answer = self.client().request("POST", "/objects?delete", json.dumps([self.prefix + name for name in names]).encode())
+        assert answer.status == 200, answer
+        for name, result in zip(names, json.loads(answer.body)["results"]):
+            assert result["status"] == (204 if self.files.pop(self.prefix + name, None) else 404), (name, result)
+
     def delete(self):
         name = self.name()
         answer = self.client().delete(target_of(name))
@@ -117,7 +158,8 @@ class Model:
         assert page["prefixes"] == sorted({self.prefix + rest.split("/")[0] + "/" for rest in rests if "/" in rest})
         assert [one["name"] for one in page["objects"]] == sorted(self.prefix + rest for rest in rests if "/" not in rest)
 
-    STEPS = (put, put, put, put_if_match, put_if_new, delete, delete, get, get, get_range, list, list_folded)
+    STEPS = (put, put, put, put_if_match, put_if_new, upload_in_parts, copy, rename, delete, delete, delete_some, get, get,
+             get_range, list, list_folded)
 
     def run(self, count):
         for _ in range(count):
