@@ -36,6 +36,7 @@ struct indexer {
     int64_t leader_since_ms, next_try_ms;
     struct scrub *scrub; /* NULL when none is under way */
     int64_t scrub_looked_ms;
+    int64_t *clean_ns; /* of each slot: when it was last begun to be moved, and all of it was */
     int error_last;
 };
 
@@ -64,7 +65,7 @@ static bool is_leader(struct indexer *indexer)
 
 /* An entry of a journal; the slices point into `value`. */
 struct moving {
-    char *value; /* owned */
+    char *key, *value; /* owned */
     struct slice name, entry;
     uint64_t version;
     uint32_t shard;
@@ -74,46 +75,46 @@ struct moving {
 struct batch {
     struct moving list[ENTRIES_AT_ONCE];
     size_t count;
-    uint64_t version;   /* of the slot's object */
-    struct buffer last; /* key that was read; "" at first */
+    uint64_t version; /* of the slot's object */
     unsigned char more;
 };
 
 static void batch_clear(struct batch *batch)
 {
-    while (batch->count != 0)
-        free(batch->list[--batch->count].value);
+    while (batch->count != 0) {
+        free(batch->list[--batch->count].key);
+        free(batch->list[batch->count].value);
+    }
 }
 
-static void batch_add(struct batch *batch, const struct layout *layout, const char *object,
+static void batch_add(struct batch *batch, const struct layout *layout, const char *object, const char *key,
                       struct slice value)
 {
-    struct moving *moving = &batch->list[batch->count];
+    struct moving *moving = &batch->list[batch->count++];
     struct index_entry entry;
 
+    moving->key = xmemdup0(key, strlen(key));
     moving->value = xmemdup0(value.base, value.len);
     if (!index_journal_decode((struct slice){moving->value, value.len}, &moving->name, &entry)) {
         log_error("the index has an entry that cannot be read, in %s: it is dropped", object);
-        free(moving->value);
+        moving->name = SLICE_ABSENT;
+        moving->version = moving->shard = 0;
         return;
     }
     moving->entry = (struct slice){moving->name.base + moving->name.len, value.len - 2 - moving->name.len};
     moving->version = entry.version;
     moving->shard = index_shard(moving->name, layout->index_shards);
-    batch->count++;
 }
 
-/* The next entries of a slot. -ERANGE and the like when somebody has written to it since the first ones. */
+/* The first entries of a slot. */
 static int batch_read(struct indexer *indexer, const char *object, struct batch *batch)
 {
     rados_read_op_t operation = rados_create_read_op();
     rados_omap_iter_t entries = NULL;
     int result = 0, error;
 
-    if (batch->version != 0)
-        rados_read_op_assert_version(operation, batch->version);
-    rados_read_op_omap_get_vals2(operation, batch->last.base, "", ENTRIES_AT_ONCE, &entries, &batch->more,
-                                 &result);
+    batch->more = 0;
+    rados_read_op_omap_get_vals2(operation, "", "", ENTRIES_AT_ONCE, &entries, &batch->more, &result);
     error = rados_read_op_operate(operation, indexer->index, object, LIBRADOS_OPERATION_NOFLAG);
     error = error < 0 ? error : result;
     if (error == 0)
@@ -125,9 +126,7 @@ static int batch_read(struct indexer *indexer, const char *object, struct batch 
         error = rados_omap_get_next(entries, &key, &value, &len);
         if (error < 0 || key == NULL)
             break;
-        batch_add(batch, cluster_layout(indexer->cluster), object, (struct slice){value, len});
-        batch->last.len = 0;
-        buffer_append_text(&batch->last, key);
+        batch_add(batch, cluster_layout(indexer->cluster), object, key, (struct slice){value, len});
     }
     if (entries != NULL)
         rados_omap_get_end(entries);
@@ -160,11 +159,11 @@ static int batch_set(struct indexer *indexer, struct batch *batch)
         const struct moving *moving = &batch->list[i];
         bool last_of_shard = i + 1 == batch->count || batch->list[i + 1].shard != moving->shard;
 
-        if (count == 0 || !slice_equals(names[count - 1], moving->name)) {
+        if (moving->name.base != NULL && (count == 0 || !slice_equals(names[count - 1], moving->name))) {
             names[count] = moving->name;
             values[count++] = moving->entry;
         }
-        if (last_of_shard || count == BLOCKING_INDEX_SET_MOST) {
+        if (count != 0 && (last_of_shard || count == BLOCKING_INDEX_SET_MOST)) {
             error = blocking_index_set(indexer->index, moving->shard, names, values, count);
             count = 0;
         }
@@ -181,26 +180,44 @@ static int remove_slot(struct indexer *indexer, const char *object, uint64_t ver
     return blocking_write(indexer->index, object, operation);
 }
 
-/* Moves all of a slot on, and removes it if nobody has written to it meanwhile. */
+/* What was moved on goes from the slot by itself: its keys were never used before, and never will be again. */
+static int batch_remove(struct indexer *indexer, const char *object, const struct batch *batch)
+{
+    rados_write_op_t operation = rados_create_write_op();
+    const char *keys[ENTRIES_AT_ONCE];
+    size_t i;
+
+    for (i = 0; i < batch->count; i++)
+        keys[i] = batch->list[i].key;
+    rados_write_op_omap_rm_keys(operation, keys, batch->count);
+    return blocking_write(indexer->index, object, operation);
+}
+
+/*
+ * Moves all of a slot on, and removes it if nobody has written to it meanwhile: so that nobody has to pass over what was
+ * removed. An entry must not stay when it has been moved: a tombstone may be dropped that would keep it from the shard the
+ * next time.
+ */
 static int move_slot(struct indexer *indexer, const char *object, struct batch *batch)
 {
     int error;
 
-    batch->version = 0;
-    batch->last.len = 0;
-    buffer_append_text(&batch->last, "");
     do {
         error = batch_read(indexer, object, batch);
         if (error == 0)
             error = batch_set(indexer, batch);
+        fault_point("index-moved");
+        if (error == 0 && batch->more == 0) {
+            error = remove_slot(indexer, object, batch->version);
+            if (error == -ERANGE || error == -EOVERFLOW)
+                error = batch_remove(indexer, object, batch);
+        } else if (error == 0) {
+            error = batch_remove(indexer, object, batch);
+        }
         atomic_fetch_add(&indexer->counters->moved, error == 0 ? batch->count : 0);
         batch_clear(batch);
     } while (error == 0 && batch->more != 0 && !stop_is_requested(&indexer->stop));
-    fault_point("index-moved");
-    if (error == 0 && batch->more == 0)
-        error = remove_slot(indexer, object, batch->version);
-    /* It is tried again when its turn comes. */
-    return error == -ERANGE || error == -EOVERFLOW || error == -ENOENT ? 0 : error;
+    return error == -ENOENT ? 0 : error == 0 && batch->more != 0 ? -ECANCELED : error;
 }
 
 static int move_journals(struct indexer *indexer)
@@ -210,15 +227,33 @@ static int move_journals(struct indexer *indexer)
     char object[INDEX_OBJECT_SIZE];
     int error = 0;
 
+    if (indexer->clean_ns == NULL)
+        indexer->clean_ns = xcalloc(count, sizeof(*indexer->clean_ns));
     for (i = 0; i < count && error == 0 && !stop_is_requested(&indexer->stop); i++) {
-        if (i % INDEX_SLOTS == index_slot(clock_realtime_ns()))
+        int64_t begun_ns = clock_realtime_ns();
+
+        if (i % INDEX_SLOTS == index_slot(begun_ns))
             continue;
         index_journal_object(i / INDEX_SLOTS, i % INDEX_SLOTS, object);
         error = move_slot(indexer, object, batch);
+        if (error == 0)
+            indexer->clean_ns[i] = begun_ns;
     }
-    buffer_free(&batch->last);
     free(batch);
-    return error;
+    return error == -ECANCELED ? 0 : error;
+}
+
+/* What was written to the journals before that time stands in the shards. */
+static int64_t moved_until_ns(const struct indexer *indexer)
+{
+    uint32_t count = cluster_layout(indexer->cluster)->index_journals * INDEX_SLOTS, i;
+    int64_t until_ns = INT64_MAX;
+
+    if (indexer->clean_ns == NULL)
+        return 0;
+    for (i = 0; i < count; i++)
+        until_ns = indexer->clean_ns[i] < until_ns ? indexer->clean_ns[i] : until_ns;
+    return until_ns;
 }
 
 /* ---- doubts ---- */
@@ -265,7 +300,7 @@ static int go_on_with_scrub(struct indexer *indexer)
     }
     if (!is_leader(indexer))
         return 0;
-    result = scrub_go_on(indexer->scrub);
+    result = scrub_go_on(indexer->scrub, moved_until_ns(indexer));
     if (result == 0) {
         scrub_end(indexer->scrub);
         indexer->scrub = NULL;
@@ -357,6 +392,7 @@ void indexer_stop(struct indexer *indexer)
 {
     stop_request(&indexer->stop);
     pthread_join(indexer->thread, NULL);
+    free(indexer->clean_ns);
     stop_destroy(&indexer->stop);
     free(indexer);
 }

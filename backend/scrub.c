@@ -26,6 +26,7 @@ struct scrub {
     rados_object_list_cursor at, end; /* names: NULL when all were seen */
     uint32_t shard;                   /* entries */
     struct buffer after;
+    int64_t moved_until_ns;
     unsigned budget; /* heads that may still be read in this turn */
 };
 
@@ -220,9 +221,9 @@ static int purge(struct scrub *scrub, const char *object, const struct compariso
 
 static bool is_to_be_purged(const struct scrub *scrub, const struct index_entry *entry)
 {
-    int64_t age_ns = clock_realtime_ns() - entry->modified_ns;
+    int64_t age_ns = scrub->moved_until_ns - entry->modified_ns;
 
-    return entry->kind == INDEX_TOMBSTONE &&
+    return entry->kind == INDEX_TOMBSTONE && age_ns > 0 &&
            age_ns / 1000000000 >= (int64_t)scrub->options->tombstone_seconds;
 }
 
@@ -337,12 +338,13 @@ struct scrub *scrub_begin(rados_ioctx_t heads, rados_ioctx_t index, const struct
     return scrub;
 }
 
-int scrub_go_on(struct scrub *scrub)
+int scrub_go_on(struct scrub *scrub, int64_t moved_until_ns)
 {
     unsigned names = 0;
     int error = 0;
 
     scrub->budget = scrub->options->scrub_rate;
+    scrub->moved_until_ns = moved_until_ns;
     while (error == 0 && scrub->at != NULL && scrub->budget != 0 && names < NAMES_A_TURN) {
         if (rados_object_list_is_end(scrub->heads, scrub->at)) {
             names_end(scrub);

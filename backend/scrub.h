@@ -23,8 +23,9 @@ struct scrub *scrub_begin(rados_ioctx_t heads, rados_ioctx_t index, const struct
                           const struct indexer_options *options, struct indexer_counters *counters);
 
 /* Does about a second's work as options->scrub_rate allows it. 1: there is more; 0: that was all; or a negative errno,
- * after which it may go on. */
-int scrub_go_on(struct scrub *scrub);
+ * after which it may go on. What was written to the journals before moved_until_ns stands in the shards: a tombstone that is
+ * not that old may still be needed to keep an older entry out. */
+int scrub_go_on(struct scrub *scrub, int64_t moved_until_ns);
 
 /* At any time. */
 void scrub_end(struct scrub *scrub);
