@@ -83,6 +83,8 @@ static const char *detail_of(enum store_result result, bool about_source)
         return "It does not hold for the file that was to be renamed.";
     case STORE_TOO_LARGE:
         return "The source is larger than what this server was told to take (--max-file-size).";
+    case STORE_DAMAGED:
+        return "It is the source, which was to be copied.";
     case STORE_CHANGED:
         return "The source was changed while it was copied.";
     case STORE_CONTENDED:

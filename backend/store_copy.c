@@ -36,7 +36,7 @@ static void on_put(struct store_put *put)
     fault_point("copy-published");
     copying->copy->created = put->created;
     memcpy(copying->copy->etag, put->etag, sizeof(put->etag));
-    finish(copying, put->result, put->result == STORE_CHANGED);
+    finish(copying, put->result, put->result == STORE_CHANGED || put->result == STORE_DAMAGED);
 }
 
 static void step_put(struct copying *copying, struct slice content, const struct store_source *source)

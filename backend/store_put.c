@@ -102,6 +102,8 @@ static void on_transferred(struct store_transfer *transfer)
 
     if (transfer->error == -ESTALE)
         finish(putting, STORE_CHANGED);
+    else if (transfer->error == -EBADMSG)
+        finish(putting, STORE_DAMAGED);
     else if (transfer->error < 0)
         fail(putting, transfer->error);
     else

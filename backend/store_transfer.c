@@ -102,6 +102,7 @@ static int outcome_of_read(struct store_transfer_stripe *stripe)
     if (error >= 0 && !is_as_written(stripe, size)) {
         log_error("DAMAGED: \"%s\", stripe %" PRIu64 " of %s, which was to be copied", source->object,
                   stripe->write.number, source->uid);
+        atomic_fetch_add_explicit(&stripe->transfer->store->counters.damaged, 1, memory_order_relaxed);
         error = -EBADMSG;
     }
     return error < 0 ? error : 0;

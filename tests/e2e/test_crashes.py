@@ -2,6 +2,7 @@
 and after the graces nothing is left over."""
 
 import contextlib
+import http.client
 import random
 import signal
 import time
@@ -10,9 +11,9 @@ import pytest
 
 import writers
 from backend import faulty_binary
-from files import MIB, content, digest, target_of
+from files import MIB, content, digest, encode, target_of
 from pool import own_pool
-from stack import Client
+from stack import Client, request
 from writers import change
 
 SMALL, LARGE = content(3000, "small"), content(9 * MIB, "large")
@@ -108,6 +109,53 @@ def test_a_deletion(pool):
                 wanted[name] = before if place == "deletion-noted" else None
                 assert found is wanted[name] or digest(found) == digest(wanted[name]), name
     settle(pool, wanted)
+
+
+@pytest.mark.parametrize("body", (SMALL, LARGE), ids=("small", "large"))
+def test_a_renaming(pool, body):
+    """The content is under the old name, under both, or under the new one; the same request once more does the rest."""
+    before = ("upload-noted", "claimed", "stripe-written", "checked") if body is LARGE else ()
+    between = ("published", "indexed", "copy-published", "rename-copied") + (("deletion-noted",) if body is LARGE else ())
+    wanted = {}
+    for place in before + between + ("removed", "deletion-indexed", "rename-removed"):
+        old, new = f"{len(body)} {place} old", f"{len(body)} {place} new"
+        target = f"{target_of(old)}?rename={encode(new)}"
+        assert change(pool.ports[1], "PUT", old, body).status == 201
+        with dying(pool, place) as victim:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                raise AssertionError(request(victim.port, "POST", target, b""))
+            assert victim.wait() == -signal.SIGKILL
+        found = [name for name in (old, new) if read(pool, name) is not None]
+        assert found == ([old] if place in before else [old, new] if place in between else [new]), place
+        assert {digest(read(pool, name)) for name in found} == {digest(body)}
+        again = request(pool.ports[1], "POST", target, b"")
+        assert again.status == {(old,): 201, (old, new): 200, (new,): 404}[tuple(found)], place
+        wanted[old], wanted[new] = None, body
+    settle(pool, wanted)
+
+
+def test_a_file_that_expires(pool):
+    """Its maker dies, or those who are to collect it."""
+    for body in (SMALL, LARGE):
+        for place in ("expiry-noted", "published", "indexed"):
+            name = f"{len(body)} {place} expires"
+            with dying(pool, place) as victim:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    raise AssertionError(request(victim.port, "PUT", target_of(name), body, {"X-Expires-In": "4"}))
+                assert victim.wait() == -signal.SIGKILL
+            assert (read(pool, name) is None) or digest(read(pool, name)) == digest(body)
+    for backend in pool.backends[1:]:
+        backend.close()
+    with contextlib.ExitStack() as ends:
+        for backend in pool.backends[1:]:
+            ends.callback(backend.start)
+        with dying(pool, "collector-expired") as victim:
+            for number, body in enumerate((SMALL, LARGE)):
+                if victim.process.poll() is None:
+                    with contextlib.suppress(OSError, http.client.HTTPException):
+                        request(victim.port, "PUT", target_of(f"expires {number}"), body, {"X-Expires-In": "2"})
+            assert victim.wait(60) == -signal.SIGKILL
+    settle(pool, {})
 
 
 @pytest.mark.parametrize("place", ("collector-touched", "collector-gave-up", "collector-found-garbage", "collector-removed",
