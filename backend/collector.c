@@ -103,15 +103,8 @@ static int check_entry(struct collector *collector, const char *object, const st
 static int touch_head(struct collector *collector, const struct found *found, const struct head *head)
 {
     rados_write_op_t operation = rados_create_write_op();
-    char pending[HEAD_PENDING_SIZE];
 
-    rados_write_op_assert_version(operation, head->version);
-    if (!head->exists && !head->expired && head->pending_count == 1) {
-        rados_write_op_remove(operation);
-    } else {
-        head_pending_name(found->uid, pending);
-        rados_write_op_rmxattr(operation, pending);
-    }
+    head_add_to_right_removal(operation, head, found->uid);
     return blocking_write(collector->heads, found->name, operation);
 }
 

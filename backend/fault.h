@@ -2,8 +2,9 @@
 #define CEPH_LB_FAULT_H
 
 /*
- * Places where a test has the process killed, to see what a crash there leaves behind. Only in a program that is built
- * with CEPH_LB_FAULT_POINTS; in any other they are nothing. The environment variable CEPH_LB_FAULT names the place.
+ * Places where a test has the process killed, to see what a crash there leaves behind, or stopped, to let others go ahead.
+ * Only in a program that is built with CEPH_LB_FAULT_POINTS; in any other they are nothing. The environment variable
+ * CEPH_LB_FAULT names the place to be killed at, CEPH_LB_STOP the one to be stopped at.
  */
 
 #ifdef CEPH_LB_FAULT_POINTS
@@ -13,10 +14,12 @@
 
 static inline void fault_point(const char *place)
 {
-    const char *wanted = getenv("CEPH_LB_FAULT");
+    const char *killed = getenv("CEPH_LB_FAULT"), *stopped = getenv("CEPH_LB_STOP");
 
-    if (wanted != NULL && strcmp(wanted, place) == 0)
+    if (killed != NULL && strcmp(killed, place) == 0)
         (void)raise(SIGKILL);
+    if (stopped != NULL && strcmp(stopped, place) == 0)
+        (void)raise(SIGSTOP);
 }
 #else
 #define fault_point(place) ((void)0)

@@ -138,6 +138,19 @@ void head_add_to_removal(rados_write_op_t operation, const struct head *head)
     rados_write_op_rmxattr(operation, HEAD_XATTR_UID);
 }
 
+void head_add_to_right_removal(rados_write_op_t operation, const struct head *head, const char *uid)
+{
+    char pending[HEAD_PENDING_SIZE];
+
+    rados_write_op_assert_version(operation, head->version);
+    if (!head->exists && !head->expired && head->pending_count == 1) {
+        rados_write_op_remove(operation);
+    } else {
+        head_pending_name(uid, pending);
+        rados_write_op_rmxattr(operation, pending);
+    }
+}
+
 void head_pending_name(const char *uid, char name[HEAD_PENDING_SIZE])
 {
     snprintf(name, HEAD_PENDING_SIZE, "%s%s", HEAD_XATTR_PENDING, uid);

@@ -71,6 +71,12 @@ void head_add_to_write(rados_write_op_t operation, const char *tag, const char *
  * publish stays. */
 void head_add_to_removal(rados_write_op_t operation, const struct head *head);
 
+/*
+ * Adds to a write operation, guarded by the version that was read, that the right to publish `uid` goes, and the head with it
+ * if that was all that it was there for. The version grows even if there was no such right.
+ */
+void head_add_to_right_removal(rados_write_op_t operation, const struct head *head, const char *uid);
+
 /* The name of the xattr by which the upload of a stripe set holds its right to publish it. */
 void head_pending_name(const char *uid, char name[HEAD_PENDING_SIZE]);
 bool head_has_pending(const struct head *head, const char *uid);

@@ -73,20 +73,21 @@ static void on_indexed(struct journal_entry *entry)
     if (entry->error < 0) {
         store_doubt(publish->store, publish->name);
         fail(publish, entry->error);
+    } else if (publish->published_before) {
+        /* What the head says of an expiry is of this version, not of an old one. */
+        finish(publish, STORE_OK);
     } else {
         step_forget_old_expiry(publish);
     }
 }
 
-static void step_index(struct store_publish *publish)
+/* Tells what the head holds at this version of it. */
+static void step_index(struct store_publish *publish, uint64_t version, const struct manifest *manifest)
 {
-    const struct manifest *manifest = publish->manifest;
-
-    head_etag_of_tag(publish->tag, publish->etag);
     publish->modified_ns = manifest->modified_ns;
     publish->entry = (struct journal_entry){.home = publish->home,
                                             .name = publish->name,
-                                            .entry = {.version = publish->call.version,
+                                            .entry = {.version = version,
                                                       .kind = INDEX_FILE,
                                                       .modified_ns = manifest->modified_ns,
                                                       .size = manifest->size,
@@ -137,7 +138,8 @@ static void on_written(struct rados_call *call)
         fail(publish, call->result);
     } else {
         fault_point("published");
-        step_index(publish);
+        head_etag_of_tag(publish->tag, publish->etag);
+        step_index(publish, publish->call.version, publish->manifest);
     }
 }
 
@@ -175,14 +177,18 @@ static void step_note_old(struct store_publish *publish)
     store_note_begin(&publish->note);
 }
 
-/* By somebody else, or by ourselves, in a try that nobody heard of the outcome of. */
+/*
+ * By somebody else, or by ourselves, in a try that nobody heard of the outcome of. That one may not have told the index yet,
+ * or may never do so; and what the client is told of now, a listing has to show.
+ */
 static void finish_published_before(struct store_publish *publish)
 {
-    memcpy(publish->etag, publish->read.head.etag, sizeof(publish->etag));
-    publish->modified_ns = publish->read.head.manifest.modified_ns;
+    const struct head *head = &publish->read.head;
+
+    memcpy(publish->etag, head->etag, sizeof(publish->etag));
     publish->created = false;
-    store_doubt(publish->store, publish->name);
-    finish(publish, STORE_OK);
+    publish->published_before = true;
+    step_index(publish, head->version, &head->manifest);
 }
 
 static void step_note_old_or_write(struct store_publish *publish)
@@ -225,7 +231,7 @@ static void on_head_read(struct store_head_read *read)
 
     if (read->error < 0)
         fail(publish, read->error);
-    else if (publish->uid != NULL && strcmp(head->uid, publish->uid) == 0)
+    else if (publish->uid != NULL && !head->foreign && strcmp(head->uid, publish->uid) == 0)
         finish_published_before(publish);
     else if (conditions_evaluate(publish->conditions, &there, false) != CONDITION_HOLDS)
         finish(publish, STORE_PRECONDITION_FAILED);
@@ -298,7 +304,7 @@ void store_publish_begin(struct store_publish *publish)
     publish->read.head = (struct head){.exists = false};
     publish->attempts = 0;
     publish->expiry_noted = false;
-    publish->given_up = false;
+    publish->given_up = publish->published_before = false;
     publish->check = NULL;
     if (publish->uid == NULL)
         step_create_or_read(publish);

@@ -63,10 +63,12 @@ static void take_published(struct store_upload_read *read)
     read->xattrs = NULL;
 }
 
-static void take_parts(struct store_upload_read *read)
+/* False when there is something that no part is: then what is behind it cannot be asked for either. */
+static bool take_parts(struct store_upload_read *read)
 {
     char *key, *value;
     size_t key_len, len;
+    bool well = true;
 
     while (read->entries != NULL && rados_omap_get_next2(read->entries, &key, &value, &key_len, &len) == 0 &&
            key != NULL) {
@@ -74,7 +76,8 @@ static void take_parts(struct store_upload_read *read)
 
         if (!upload_part_decode((struct slice){key, key_len}, (struct slice){value, len}, &part)) {
             log_error("the upload %s has an entry that cannot be read, under \"%s\"", read->id, key);
-            continue;
+            well = false;
+            break;
         }
         if (read->part_count == read->part_capacity) {
             read->part_capacity = read->part_capacity != 0 ? 2 * read->part_capacity : 64;
@@ -85,12 +88,14 @@ static void take_parts(struct store_upload_read *read)
     if (read->entries != NULL)
         rados_omap_get_end(read->entries);
     read->entries = NULL;
+    return well;
 }
 
 static void on_read(struct rados_call *call)
 {
     struct store_upload_read *read = read_of(call);
     int error = call->result < 0 ? call->result : read->data_result;
+    bool parts_well;
 
     if (error >= 0)
         error = read->xattrs_result < 0 ? read->xattrs_result : read->entries_result;
@@ -98,12 +103,12 @@ static void on_read(struct rados_call *call)
         rados_release_read_op(read->operation);
     read->operation = NULL;
     take_published(read);
-    take_parts(read);
-    if (error == 0 && read->more != 0) {
+    parts_well = take_parts(read);
+    if (error == 0 && parts_well && read->more != 0) {
         read_step(read);
         return;
     }
-    read->result = STORE_OK;
+    read->result = parts_well ? STORE_OK : STORE_FAILED;
     if (error < 0) {
         read->result = store_result_of_errno(read->store, error, "cannot read the upload", read->id);
     } else if (!upload_record_decode((struct slice){read->storage, read->len}, &read->record)) {
@@ -257,6 +262,7 @@ struct parting {
     uint64_t size;
     time_t modified;
     int stat_result, xattrs_result;
+    bool created; /* the stripe, by this call */
 };
 
 #define PARTING_OF(step, member) ((struct parting *)((char *)(step)-offsetof(struct parting, member)))
@@ -298,11 +304,34 @@ static int launch_note_part(struct rados_call *call, rados_ioctx_t ioctx, rados_
     return store_launch_write(operation, ioctx, completion, parting->part->id, LIBRADOS_OPERATION_NOFLAG);
 }
 
+static int launch_remove_part(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
+{
+    rados_write_op_t operation = rados_create_write_op();
+
+    rados_write_op_remove(operation);
+    return store_launch_write(operation, ioctx, completion, PARTING_OF(call, call)->stripe,
+                              LIBRADOS_OPERATION_FULL_FORCE);
+}
+
+static void on_part_removed(struct rados_call *call)
+{
+    part_finish(PARTING_OF(call, call), STORE_NOT_FOUND);
+}
+
 static void on_part_noted(struct rados_call *call)
 {
     struct parting *parting = PARTING_OF(call, call);
 
     fault_point("part-recorded");
+    /*
+     * The record went while the stripe was written, and the log's entry may have gone before the stripe was there. It is
+     * in no file: a file's stripes were all there when it was published, and this one was not there until now.
+     */
+    if (call->result == -ENOENT && parting->created) {
+        store_call_begin(parting->part->store, parting->part->home, &parting->call, SPACE_STRIPES, 0,
+                         launch_remove_part, on_part_removed);
+        return;
+    }
     if (call->result < 0) {
         part_fail(parting, call->result);
         return;
@@ -385,13 +414,15 @@ static void on_part_written(struct rados_call *call)
     struct parting *parting = PARTING_OF(call, call);
 
     fault_point("part-written");
-    if (call->result == -EEXIST)
+    if (call->result == -EEXIST) {
         store_call_begin(parting->part->store, parting->part->home, &parting->call, SPACE_STRIPES, 0,
                          launch_look, on_looked);
-    else if (call->result < 0)
+    } else if (call->result < 0) {
         part_fail(parting, call->result);
-    else
+    } else {
+        parting->created = true;
         step_note_part(parting);
+    }
 }
 
 static void on_part_record_read(struct store_upload_read *read)
@@ -418,6 +449,7 @@ static void on_part_record_read(struct store_upload_read *read)
     }
     parting->crc32c = stripe_checksums(part->content, &parting->checksums);
     stripe_object(part->id, part->number, parting->stripe);
+    fault_point("part-judged");
     store_call_begin(part->store, part->home, &parting->call, SPACE_STRIPES, part->content.len, launch_part,
                      on_part_written);
 }
@@ -433,7 +465,12 @@ void store_upload_part_begin(struct store_upload_part *part)
     store_upload_read_begin(&parting->read);
 }
 
-/* ---- publishing: as any other version; then the record says so, for who asks again ---- */
+/*
+ * ---- publishing: as any other version; then the record says so, for who asks again ----
+ *
+ * An empty file gets its stripe set too, one of no stripes: it is the uid on the head, and the right that is used up for it, by
+ * which a second try is known for what it is, and does not replace what somebody has stored meanwhile.
+ */
 
 struct publishing {
     struct store_upload_publish *publish;
@@ -517,7 +554,7 @@ void store_upload_publish_begin(struct store_upload_publish *publish)
     publishing->manifest = record->manifest;
     publishing->manifest.size = publish->size;
     publishing->manifest.modified_ns = clock_realtime_ns();
-    publishing->manifest.stripe_size = publish->size != 0 ? record->part_size : 0;
+    publishing->manifest.stripe_size = record->part_size;
     publishing->manifest.digests = publish->digests;
     digests_set_crc32c(&publishing->manifest.digests, store_upload_crc32c(publish->read));
     publishing->claim = (struct gc_entry){.kind = GC_UPLOAD,
@@ -529,21 +566,28 @@ void store_upload_publish_begin(struct store_upload_publish *publish)
                                               .name = record->name,
                                               .object = publishing->object,
                                               .tag = publishing->tag,
-                                              .uid = publish->size != 0 ? publish->id : NULL,
+                                              .uid = publish->id,
                                               .claim = &publishing->claim,
-                                              .content = SLICE_LITERAL(""),
                                               .manifest = &publishing->manifest,
                                               .conditions = &record->conditions,
                                               .done = on_step_published};
     store_publish_begin(&publishing->step);
 }
 
-/* ---- giving it up: nobody can publish it any more; the collector does the rest ---- */
+/*
+ * ---- giving it up: the record goes, then the right to publish; the collector does the rest ----
+ *
+ * The right would go with the collector, too. But a head has room for a few of them only, and whoever begins and gives up
+ * one upload after the other is not to stand in his own way.
+ */
 
 struct giving_up {
     struct store_upload_delete *operation;
+    char object[STORE_OBJECT_SIZE];
     struct rados_call call;
     struct store_note note;
+    struct store_head_read read;
+    unsigned attempts;
 };
 
 #define GIVING_UP_OF(step, member) ((struct giving_up *)((char *)(step)-offsetof(struct giving_up, member)))
@@ -552,6 +596,7 @@ static void delete_finish(struct giving_up *giving_up, int error)
 {
     struct store_upload_delete *operation = giving_up->operation;
 
+    head_free(&giving_up->read.head);
     free(giving_up);
     operation->result =
         error < 0 ? store_result_of_errno(operation->store, error, "cannot give up the upload", operation->id)
@@ -559,9 +604,58 @@ static void delete_finish(struct giving_up *giving_up, int error)
     operation->done(operation);
 }
 
+static int launch_remove_right(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
+{
+    struct giving_up *giving_up = GIVING_UP_OF(call, call);
+    rados_write_op_t operation = rados_create_write_op();
+
+    head_add_to_right_removal(operation, &giving_up->read.head, giving_up->operation->id);
+    return store_launch_write(operation, ioctx, completion, giving_up->object, LIBRADOS_OPERATION_FULL_FORCE);
+}
+
+static void step_read_right(struct giving_up *giving_up);
+
+static void on_right_removed(struct rados_call *call)
+{
+    struct giving_up *giving_up = GIVING_UP_OF(call, call);
+
+    if (store_is_lost_race(call->result) && ++giving_up->attempts < STORE_ATTEMPTS_MAX)
+        step_read_right(giving_up);
+    else
+        delete_finish(giving_up, 0);
+}
+
+/* What fails from here on is left to the collector, who knows of it. */
+static void on_right_read(struct store_head_read *read)
+{
+    struct giving_up *giving_up = GIVING_UP_OF(read, read);
+
+    if (read->error == 0 && head_has_pending(&read->head, giving_up->operation->id))
+        store_call_begin(read->store, read->home, &giving_up->call, SPACE_HEADS, 0, launch_remove_right,
+                         on_right_removed);
+    else
+        delete_finish(giving_up, 0);
+}
+
+static void step_read_right(struct giving_up *giving_up)
+{
+    head_free(&giving_up->read.head);
+    giving_up->read = (struct store_head_read){.store = giving_up->operation->store,
+                                               .home = giving_up->operation->home,
+                                               .object = giving_up->object,
+                                               .done = on_right_read};
+    store_head_read_begin(&giving_up->read);
+}
+
 static void on_given_up(struct store_note *note)
 {
-    delete_finish(GIVING_UP_OF(note, note), note->error);
+    struct giving_up *giving_up = GIVING_UP_OF(note, note);
+
+    fault_point("upload-given-up");
+    if (note->error < 0)
+        delete_finish(giving_up, note->error);
+    else
+        step_read_right(giving_up);
 }
 
 static int launch_remove_record(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
@@ -599,6 +693,7 @@ void store_upload_delete_begin(struct store_upload_delete *operation)
     struct giving_up *giving_up = xcalloc(1, sizeof(*giving_up));
 
     giving_up->operation = operation;
+    memcpy(giving_up->object, operation->read->record.name.base, operation->read->record.name.len);
     store_call_begin(operation->store, operation->home, &giving_up->call, SPACE_UPLOADS, 0,
                      launch_remove_record, on_record_removed);
 }

@@ -204,6 +204,7 @@ struct store_publish {
     struct journal_entry entry;
     unsigned attempts;
     bool given_up; /* the collector has begun to */
+    bool published_before;
     rados_read_op_t check;
     int compared;
 };

@@ -187,7 +187,7 @@ bool upload_part_decode(struct slice key, struct slice value, struct upload_part
 {
     size_t i;
 
-    if (key.len < 8 || key.len > 9 || value.len != 12)
+    if (key.len != 8 || value.len != 12)
         return false;
     part->number = 0;
     for (i = 0; i < key.len; i++) {
@@ -234,6 +234,8 @@ bool upload_is_complete(uint64_t part_size, uint64_t size, const struct upload_p
 static const char *take_member(const char *key, yajl_val value, bool *size_seen, uint64_t *size,
                                struct digests *claimed)
 {
+    static _Thread_local char sentence[160];
+
     if (strcmp(key, "size") == 0) {
         if (!YAJL_IS_INTEGER(value) || YAJL_GET_INTEGER(value) < 0 ||
             (uint64_t)YAJL_GET_INTEGER(value) > UPLOAD_FILE_SIZE_MOST)
@@ -247,7 +249,9 @@ static const char *take_member(const char *key, yajl_val value, bool *size_seen,
             return "\"repr_digest\" has to be a text, the value of a Repr-Digest field.";
         return digests_take_field(slice_of(YAJL_GET_STRING(value)), "repr_digest", claimed);
     }
-    return "The members are \"size\" and, if it is wanted, \"repr_digest\".";
+    snprintf(sentence, sizeof(sentence),
+             "There is no member \"%.64s\": they are \"size\" and, if it is wanted, \"repr_digest\".", key);
+    return sentence;
 }
 
 static const char *take_members(yajl_val tree, uint64_t *size, struct digests *claimed)

@@ -78,7 +78,7 @@ bool upload_is_complete(uint64_t part_size, uint64_t size, const struct upload_p
                         struct upload_gaps *gaps);
 
 /* What the client says to publish: {"size": N} and, optionally, "repr_digest": the value of a Repr-Digest. NULL, or a
- * sentence about what is wrong. */
+ * sentence about what is wrong, valid until the same thread gets the next one. */
 const char *upload_parse_publication(struct slice body, uint64_t *size, struct digests *claimed);
 
 #endif

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ class RunningStack:
     def require_running(self):
         if not all(daemon.pid() for daemon in self._ceph.daemons()):
             raise Failure("the stack does not run: make run")
+        fetch(self.balancer, "/status")
         self.dir.mkdir(exist_ok=True)
 
     def command(self, prefix, **arguments):
@@ -54,8 +56,12 @@ class RunningStack:
             self.command("osd pool delete", pool=name, pool2=name, yes_i_really_really_mean_it=True)
 
     def require_room(self, bytes_to_write):
-        """A Failure if so much more, in as many copies as the pool has, would make the OSDs nearly full."""
+        """A Failure if so much more, in as many copies as the pool has, would fill the OSDs or the disk."""
         size = self.command("osd pool get", pool=POOL, var="size")["size"]
+        free = shutil.disk_usage(self.dir).free
+        if free < size * bytes_to_write:
+            raise Failure(f"{self.dir}: {free // MIB} MiB are free on the disk, "
+                          f"{size * bytes_to_write // MIB} may be needed")
         stats = self.command("df")["stats"]
         if stats["total_used_raw_bytes"] + size * bytes_to_write > 0.8 * stats["total_bytes"]:
             raise Failure(f"the cluster has no room for {bytes_to_write // MIB} MiB more. What is replaced stays for "
@@ -81,6 +87,8 @@ def fetch(url, path):
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read()
+    except OSError as error:
+        raise Failure(f"GET {url}{path}: {error}") from None
     finally:
         connection.close()
     if response.status != 200:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 from many import send_all
 from radosgw import BUCKET
-from running_stack import fetch
+from running_stack import fetch, say
 
 PAGE = 1000
 
@@ -29,8 +29,10 @@ class Side:
             after = names[-1]
 
     def remove(self, prefix):
-        send_all(self.url, [("DELETE", self.path_of(name), b"") for name in sorted(self.names(prefix))],
-                 statuses=(204,), progress=20000)
+        names = sorted(self.names(prefix))
+        if len(names) > 1000:
+            say(f"{self.url}: removing {len(names)} files")
+        send_all(self.url, [("DELETE", self.path_of(name), b"") for name in names], statuses=(204,), progress=20000)
 
 
 class Store(Side):

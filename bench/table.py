@@ -19,14 +19,15 @@ def print_table(title, runs, figure, unit, ratios, targets, per, less_is_better=
         quotient = median(runs[label], figure) / median(runs[base], figure)
         return 1 / quotient if less_is_better else quotient
 
+    known = next(iter(runs.values()))[0]
+    latencies = [key for key in ("p50", "p99") if key in known and key != figure]
     print(f"\n{title}")
     print(f"{'':12} {unit:>10}" + "".join(f" {'of ' + base:>10}" for base in ratios)
-          + ("" if figure == "p50" else f" {'p50 ms':>8}") + f" {'p99 ms':>8} {'failed':>7}  target")
+          + "".join(f" {key + ' ms':>8}" for key in latencies) + f" {'failed':>7}  target")
     for label, results in runs.items():
         cells = [f"{label:12} {median(results, figure):10.{1 if less_is_better else 0}f}"]
         cells += [f"{ratio(label, base):10.2f}" for base in ratios]
-        for key in (("p99",) if figure == "p50" else ("p50", "p99")):
-            cells.append(f"{median(results, key):8.2f}" if key in results[0] else f"{'':8}")
+        cells += [f"{median(results, key):8.2f}" for key in latencies]
         cells.append(f"{sum(run['failed'] for run in results):7d} ")
         for base, least in targets.get(label, {}).items():
             reached = ratio(label, base)

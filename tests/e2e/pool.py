@@ -129,7 +129,7 @@ class Pool:
                 problems.append(f"{name}: {pending}")
             if "uid" in xattrs:
                 wanted[xattrs["uid"].decode()] = -(-sizes.get(name, 0) // STRIPE)
-        if {uid: list(range(count)) for uid, count in wanted.items()} != stripes:
+        if {uid: list(range(count)) for uid, count in wanted.items() if count} != stripes:
             problems.append(f"stripes: {sorted(stripes)} where {wanted} belong")
         log = self.log_entries()
         if log:

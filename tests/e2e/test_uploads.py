@@ -5,7 +5,10 @@ import hashlib
 import json
 import random
 import signal
+import struct
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -173,6 +176,38 @@ def test_a_part_never_changes(files):
     files.check(name, body)
 
 
+def test_an_empty_file_is_published_once(files):
+    """By all who try at the same moment."""
+    name = files.name("empty")
+    files.remember(name)
+    upload, answers = begun(files.client, name, 0), []
+    in_parallel(4, range(4), lambda client, _: answers.append(publish(client, upload, 0)), files.port)
+    assert {answer.status for answer in answers} <= {200, 201}
+    assert len({answer.header("ETag") for answer in answers}) == 1
+    files.check(name, b"")
+
+
+def test_begun_and_given_up_many_times(files):
+    """More often than a head has room for uploads under way."""
+    name = files.name("f")
+    for _ in range(40):
+        assert files.client.delete(f"/uploads/{begun(files.client, name)}").status == 204
+    assert files.get(name).status == 404
+    files.put(name, b"there is a file now")
+    for _ in range(40):
+        assert files.client.delete(f"/uploads/{begun(files.client, name)}").status == 204
+    files.check(name, b"there is a file now")
+
+
+def test_head_of_an_upload(files):
+    upload = begun(files.client, files.name("f"))
+    told, asked = files.client.get(f"/uploads/{upload}"), files.client.request("HEAD", f"/uploads/{upload}")
+    assert (asked.status, asked.body) == (200, b"")
+    assert asked.header("Content-Length") == str(len(told.body))
+    assert files.client.delete(f"/uploads/{upload}").status == 204
+    assert files.client.request("HEAD", f"/uploads/{upload}").status == 404
+
+
 def test_digests(files):
     client, name, body = files.client, files.name("f"), content(2 * PART + 5)
     files.remember(name)
@@ -287,7 +322,113 @@ def test_one_that_goes_on_is_not_given_up(pool):
     client.close()
 
 
-@pytest.mark.parametrize("place", ("upload-noted", "claimed", "upload-created", "part-written", "part-recorded", "published",
+def test_stripes_of_64_mib(pool):
+    """Uploads have the largest parts when their size is declared to be some hundreds of GiB: more than a test can send.
+    So two parts are made a file by hand."""
+    size = 64 * MIB
+    body = content(size, "first") + content(size, "second")
+    with Client(pool.ports[0]) as client, pool.ioctx() as heads:
+        told = json.loads(begin(client, "large stripes", 5 << 40).body)
+        assert (told["part_size"], told["parts_most"]) == (size, 81920)
+        for number in range(2):
+            with Client(pool.ports[number]) as other:
+                assert put(other, told["id"], number, body[number * size:(number + 1) * size]).status == 204
+        assert json.loads(client.get(f"/uploads/{told['id']}").body)["received"] == len(body)
+        heads.set_xattr("large stripes", "manifest",
+                        b"M\1" + b"".join(struct.pack("<BIQ", field, 8, value) for field, value in
+                                          ((1, len(body)), (2, time.time_ns()), (5, size))))
+        heads.set_xattr("large stripes", "uid", told["id"].encode())
+        heads.set_xattr("large stripes", "tag", b"0" * 32)
+        assert digest(client.get(target_of("large stripes")).body) == digest(body)
+        for first, last in ((0, 0), (size - 3, size + 3), (size - 300 * KIB, size + 700 * KIB), (size, size),
+                            (2 * size - 5, 2 * size - 1)):
+            part = client.get(target_of("large stripes"), {"Range": f"bytes={first}-{last}"})
+            assert (part.status, digest(part.body)) == (206, digest(body[first:last + 1]))
+        assert client.delete(target_of("large stripes")).status == 204
+    pool.wait_settled({})
+
+
+@pytest.mark.parametrize("place", ("published", "upload-published"))
+def test_an_empty_file_replaces_nothing_that_came_later(pool, place):
+    """Published by one who dies before he can tell; then there is another file, and then it is tried again."""
+    name, victim = f"empty {place}", pool.backends[0]
+    victim.close()
+    victim.environment["CEPH_LB_FAULT"] = place
+    victim.start()
+    try:
+        with Client(pool.ports[1]) as other, Client(victim.port) as dying:
+            upload = begun(other, name, 0)
+            with pytest.raises(Exception):
+                publish(dying, upload, 0)
+            assert victim.wait() == -signal.SIGKILL
+            assert other.put(target_of(name), b"newer").status == 200
+            is_problem(publish(other, upload, 0), 404, "no-such-upload")
+            assert other.get(target_of(name)).body == b"newer"
+            assert other.delete(target_of(name)).status == 204
+    finally:
+        victim.environment.pop("CEPH_LB_FAULT")
+        victim.close()
+        victim.start()
+    pool.wait_settled({})
+
+
+def test_what_is_told_is_listed(pool):
+    """One publishes and dies before he tells the index. Who is told by another that the file is there finds it in a listing."""
+    victim, names = pool.backends[0], [f"listed {number}" for number in range(3)]
+    victim.environment["CEPH_LB_FAULT"] = "published"
+    try:
+        for name in names:
+            victim.close()
+            victim.start()
+            with Client(pool.ports[1]) as other, Client(victim.port) as dying:
+                upload = begun(other, name, 5)
+                assert put(other, upload, 0, b"hello").status == 204
+                with pytest.raises(Exception):
+                    publish(dying, upload, 5)
+                answer = publish(other, upload, 5)
+                listing = json.loads(other.get(f"/objects?prefix={encode(name)}").body)
+                assert answer.status == 200
+                assert [(one["name"], one["etag"]) for one in listing["objects"]] == [(name, answer.header("ETag"))]
+                assert other.delete(target_of(name)).status == 204
+    finally:
+        victim.environment.pop("CEPH_LB_FAULT")
+        victim.close()
+        victim.start()
+    pool.wait_settled({})
+
+
+def is_stopped(process):
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_part_that_comes_too_late(pool):
+    """It is about to be written when the upload is given up, and is written when nobody looks for it any more."""
+    victim, answers = pool.backends[0], []
+    options = victim.options
+    victim.close()
+    victim.environment["CEPH_LB_STOP"] = "part-judged"
+    victim.options = (*options, "--upload-grace", 600)
+    victim.start()
+    try:
+        with Client(pool.ports[1]) as other, Client(victim.port) as slow:
+            upload = begun(other, "late", 2 * PART)
+            sending = threading.Thread(target=lambda: answers.append(put(slow, upload, 1, content(PART))))
+            sending.start()
+            wait_for(lambda: is_stopped(victim.process), 30, "the backend to be stopped")
+            assert other.delete(f"/uploads/{upload}").status == 204
+            pool.wait_settled({})
+            victim.signal(signal.SIGCONT)
+            sending.join(60)
+            is_problem(answers[0], 404, "no-such-upload")
+            pool.wait_settled({}, 5)
+    finally:
+        victim.environment.pop("CEPH_LB_STOP")
+        victim.options = options
+        victim.close()
+        victim.start()
+
+
+@pytest.mark.parametrize("place", ("upload-given-up", "upload-noted", "claimed", "upload-created", "part-written", "part-recorded", "published",
                                    "indexed", "upload-published"))
 def test_a_backend_dies(pool, place):
     """Another one goes on with it, where that can be; in any case nothing is left."""
@@ -302,6 +443,13 @@ def test_a_backend_dies(pool, place):
             if at_begin:
                 with pytest.raises(Exception):
                     begin(dying, name, len(body))
+                pool_files = {}
+            elif place == "upload-given-up":
+                upload = begun(other, name, len(body))
+                assert put(other, upload, 0, body[:PART]).status == 204
+                with pytest.raises(Exception):
+                    dying.delete(f"/uploads/{upload}")
+                is_problem(other.delete(f"/uploads/{upload}"), 404, "no-such-upload")
                 pool_files = {}
             else:
                 upload = begun(other, name, len(body))

@@ -83,6 +83,7 @@ static void test_parts(void **state)
     assert_true(decoded.number == 81919 && decoded.size == 258 && decoded.crc32c == 0x01020304);
     assert_false(upload_part_decode(slice_of("0008191x"), buffer_slice(&value), &decoded));
     assert_false(upload_part_decode(slice_of("81919"), buffer_slice(&value), &decoded));
+    assert_false(upload_part_decode(slice_of("000081919"), buffer_slice(&value), &decoded));
     assert_false(upload_part_decode(slice_of(key), (struct slice){value.base, 11}, &decoded));
     buffer_free(&value);
 }
@@ -129,6 +130,8 @@ static void test_publication(void **state)
     (void)state;
     for (i = 0; i < COUNT_OF(wrong); i++)
         assert_row(upload_parse_publication(slice_of(wrong[i]), &size, &claimed) != NULL, wrong[i]);
+    assert_non_null(
+        strstr(upload_parse_publication(slice_of("{\"size\":1,\"sise\":1}"), &size, &claimed), "\"sise\""));
     assert_null(upload_parse_publication(slice_of("{\"size\":5497558138880}"), &size, &claimed));
     assert_true(size == UPLOAD_FILE_SIZE_MOST && claimed.known == 0);
     assert_null(upload_parse_publication(slice_of("{\"repr_digest\":\"crc32c=:4waSgw==:\",\"size\":9}"),
