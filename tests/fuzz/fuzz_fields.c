@@ -40,7 +40,8 @@ static void fuzz_date(struct slice bytes)
     char text[HTTP_DATE_SIZE];
     int64_t seconds, again;
 
-    if (!http_date_parse(bytes, &seconds))
+    /* A leap second at the end of 9999 is of a year that cannot be written. */
+    if (!http_date_parse(bytes, &seconds) || seconds >= INT64_C(253402300800))
         return;
     http_date_format(seconds, text);
     must(http_date_parse(slice_of(text), &again) && again == seconds);
