@@ -105,7 +105,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIBRARY_OBJECTS)
 # The fuzz targets: the pure parts once more, by clang with its fuzzer and sanitizers.
 FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_TARGETS := $(FUZZ_SOURCES:tests/fuzz/%.c=build/fuzz/%)
-FUZZ_PARTS   := accept address buffer condition crc32c digest form gc http_date index json layout log manifest name query range \
+FUZZ_PARTS   := accept address buffer condition crc32c digest field form gc http_date index json layout log manifest name query range \
                 stripe upload xalloc
 FUZZ_OBJECTS := $(FUZZ_PARTS:%=build/fuzz/backend/%.o) $(PURE_SOURCES:%.c=build/fuzz/%.o)
 FUZZ_FLAGS   := -std=c11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined

@@ -1,6 +1,6 @@
 #include "manifest.h"
 
-#include "little_endian.h"
+#include "field.h"
 
 enum {
     FIELD_SIZE = 1,
@@ -24,47 +24,32 @@ static const struct {
 
 static const char version_1[2] = {'M', 1};
 
-static void append_header(struct buffer *to, int id, size_t length)
-{
-    char byte = (char)id;
-    buffer_append(to, &byte, 1);
-    little_endian_append(to, length, 4);
-}
-
-static void append_number(struct buffer *to, int id, uint64_t number)
-{
-    append_header(to, id, 8);
-    little_endian_append(to, number, 8);
-}
-
 void manifest_encode(const struct manifest *manifest, struct buffer *to)
 {
     size_t i;
 
     buffer_append(to, version_1, sizeof(version_1));
-    append_number(to, FIELD_SIZE, manifest->size);
-    append_number(to, FIELD_MODIFIED, (uint64_t)manifest->modified_ns);
+    field_append_number(to, FIELD_SIZE, manifest->size);
+    field_append_number(to, FIELD_MODIFIED, (uint64_t)manifest->modified_ns);
     if (manifest->stripe_size != 0)
-        append_number(to, FIELD_STRIPE_SIZE, manifest->stripe_size);
+        field_append_number(to, FIELD_STRIPE_SIZE, manifest->stripe_size);
     if (manifest->expires_ns != 0)
-        append_number(to, FIELD_EXPIRES, (uint64_t)manifest->expires_ns);
-    if (manifest->media_type.base != NULL) {
-        append_header(to, FIELD_MEDIA_TYPE, manifest->media_type.len);
-        buffer_append_slice(to, manifest->media_type);
-    }
+        field_append_number(to, FIELD_EXPIRES, (uint64_t)manifest->expires_ns);
+    if (manifest->media_type.base != NULL)
+        field_append(to, FIELD_MEDIA_TYPE, manifest->media_type);
     for (i = 0; i < manifest->metadata_count; i++) {
         const struct metadata_field *field = &manifest->metadata[i];
-        append_header(to, FIELD_METADATA, field->name.len + 1 + field->value.len);
+        field_append_header(to, FIELD_METADATA, field->name.len + 1 + field->value.len);
         buffer_append_slice(to, field->name);
         buffer_append(to, "", 1);
         buffer_append_slice(to, field->value);
     }
     for (i = 0; i < DIGEST_FIELDS; i++) {
         enum digest_algorithm algorithm = digest_fields[i].algorithm;
-        if ((manifest->digests.known & DIGEST_BIT(algorithm)) == 0)
-            continue;
-        append_header(to, digest_fields[i].id, digest_size(algorithm));
-        buffer_append(to, manifest->digests.value[algorithm], digest_size(algorithm));
+        if ((manifest->digests.known & DIGEST_BIT(algorithm)) != 0)
+            field_append(
+                to, digest_fields[i].id,
+                (struct slice){(const char *)manifest->digests.value[algorithm], digest_size(algorithm)});
     }
 }
 
@@ -90,9 +75,56 @@ static bool decode_metadata(struct slice value, struct manifest *manifest)
     return true;
 }
 
+/* A number that must not be there twice; 0 stands for its absence, and is no value. */
+static bool decode_number_once(struct slice value, uint64_t *number)
+{
+    return *number == 0 && field_number(value, number) && *number != 0;
+}
+
+static bool decode_field(const struct field *field, struct manifest *manifest, bool *size_seen,
+                         bool *modified_seen)
+{
+    uint64_t number = (uint64_t)manifest->expires_ns;
+
+    switch (field->id) {
+    case FIELD_SIZE:
+        if (*size_seen)
+            return false;
+        *size_seen = true;
+        return field_number(field->value, &manifest->size);
+    case FIELD_MODIFIED:
+        if (*modified_seen || !field_number(field->value, &number))
+            return false;
+        *modified_seen = true;
+        manifest->modified_ns = (int64_t)number;
+        return true;
+    case FIELD_STRIPE_SIZE:
+        return decode_number_once(field->value, &manifest->stripe_size);
+    case FIELD_EXPIRES:
+        if (!decode_number_once(field->value, &number))
+            return false;
+        manifest->expires_ns = (int64_t)number;
+        return true;
+    case FIELD_MEDIA_TYPE:
+        if (manifest->media_type.base != NULL)
+            return false;
+        manifest->media_type = field->value;
+        return true;
+    case FIELD_METADATA:
+        return decode_metadata(field->value, manifest);
+    case FIELD_CRC32C:
+    case FIELD_SHA_256:
+    case FIELD_MD5:
+        return decode_digest(field->value, digest_fields[field->id - FIELD_CRC32C].algorithm,
+                             &manifest->digests);
+    }
+    return field->id >= FIELD_OPTIONAL_FROM;
+}
+
 bool manifest_decode(struct slice bytes, struct manifest *manifest)
 {
     bool size_seen = false, modified_seen = false;
+    struct field field;
 
     manifest->stripe_size = 0;
     manifest->expires_ns = 0;
@@ -103,66 +135,8 @@ bool manifest_decode(struct slice bytes, struct manifest *manifest)
         return false;
     bytes.base += sizeof(version_1);
     bytes.len -= sizeof(version_1);
-
-    while (bytes.len != 0) {
-        unsigned char id;
-        struct slice value;
-
-        if (bytes.len < 5)
+    while (field_next(&bytes, &field))
+        if (!decode_field(&field, manifest, &size_seen, &modified_seen))
             return false;
-        id = (unsigned char)bytes.base[0];
-        value = (struct slice){bytes.base + 5, (size_t)little_endian_read(bytes.base + 1, 4)};
-        if (value.len > bytes.len - 5)
-            return false;
-        bytes.base += 5 + value.len;
-        bytes.len -= 5 + value.len;
-
-        switch (id) {
-        case FIELD_SIZE:
-            if (size_seen || value.len != 8)
-                return false;
-            manifest->size = little_endian_read(value.base, 8);
-            size_seen = true;
-            break;
-        case FIELD_MODIFIED:
-            if (modified_seen || value.len != 8)
-                return false;
-            manifest->modified_ns = (int64_t)little_endian_read(value.base, 8);
-            modified_seen = true;
-            break;
-        case FIELD_STRIPE_SIZE:
-            if (manifest->stripe_size != 0 || value.len != 8)
-                return false;
-            manifest->stripe_size = little_endian_read(value.base, 8);
-            if (manifest->stripe_size == 0)
-                return false;
-            break;
-        case FIELD_EXPIRES:
-            if (manifest->expires_ns != 0 || value.len != 8)
-                return false;
-            manifest->expires_ns = (int64_t)little_endian_read(value.base, 8);
-            if (manifest->expires_ns == 0)
-                return false;
-            break;
-        case FIELD_MEDIA_TYPE:
-            if (manifest->media_type.base != NULL)
-                return false;
-            manifest->media_type = value;
-            break;
-        case FIELD_METADATA:
-            if (!decode_metadata(value, manifest))
-                return false;
-            break;
-        case FIELD_CRC32C:
-        case FIELD_SHA_256:
-        case FIELD_MD5:
-            if (!decode_digest(value, digest_fields[id - FIELD_CRC32C].algorithm, &manifest->digests))
-                return false;
-            break;
-        default:
-            if (id < FIELD_OPTIONAL_FROM)
-                return false;
-        }
-    }
-    return size_seen && modified_seen;
+    return bytes.len == 0 && size_seen && modified_seen;
 }

@@ -4,11 +4,7 @@
 /*
  * The manifest of a file: what is known of it beside its bytes, kept in the xattr "manifest" of its head.
  *
- * Format, version 1: the two bytes 'M' 0x01, then fields, each one
- *
- *     id      1 byte
- *     length  4 bytes, little-endian
- *     value   `length` bytes
+ * Format, version 1: the two bytes 'M' 0x01, then fields (field.h):
  *
  *     id  value
  *     1   size of the file in bytes, 8 bytes little-endian; exactly once
@@ -17,7 +13,7 @@
  *     4   one metadata field: name in lower case without "x-meta-", NUL, value; any number of times
  *     5   size of a stripe in bytes, 8 bytes little-endian, not 0; present when the content lies in stripes
  *     6   when the file ceases to be, in nanoseconds since 1970 UTC, 8 bytes little-endian, not 0; at most once
- * *     129 CRC-32C of the content, 4 bytes big-endian; at most once, and so are the next two
+ *     129 CRC-32C of the content, 4 bytes big-endian; at most once, and so are the next two
  *     130 SHA-256 of the content, 32 bytes
  *     131 MD5 of the content, 16 bytes
  *
@@ -30,6 +26,7 @@
 #include "buffer.h"
 #include "digest.h"
 #include "slice.h"
+#include "stripe.h"
 
 #define METADATA_FIELDS_MAX 64
 #define METADATA_SIZE_MAX   8192 /* all names and values together */
@@ -56,7 +53,7 @@ static inline uint64_t manifest_stripe_count(const struct manifest *manifest)
 {
     if (manifest->stripe_size == 0)
         return 0;
-    return manifest->size / manifest->stripe_size + (manifest->size % manifest->stripe_size != 0);
+    return stripe_count(manifest->size, manifest->stripe_size);
 }
 
 static inline bool manifest_is_expired(const struct manifest *manifest, int64_t now_ns)

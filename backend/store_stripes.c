@@ -98,8 +98,7 @@ void store_stripes_begin(struct store_stripes *stripes)
 
     for (i = 0; i < STORE_STRIPES_AT_ONCE; i++)
         stripes->writes[i].stripes = NULL;
-    stripes->count =
-        stripes->content.len / stripes->stripe_size + (stripes->content.len % stripes->stripe_size != 0);
+    stripes->count = stripe_count(stripes->content.len, stripes->stripe_size);
     stripes->next = 0;
     stripes->under_way = 0;
     stripes->error = 0;

@@ -160,8 +160,7 @@ void store_transfer_begin(struct store_transfer *transfer)
 
     for (i = 0; i < STORE_STRIPES_AT_ONCE; i++)
         transfer->stripes[i].transfer = NULL;
-    transfer->count = transfer->source->size / transfer->stripe_size +
-                      (transfer->source->size % transfer->stripe_size != 0);
+    transfer->count = stripe_count(transfer->source->size, transfer->stripe_size);
     transfer->next = 0;
     transfer->under_way = 0;
     transfer->error = 0;

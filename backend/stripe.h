@@ -15,6 +15,12 @@
 #define STRIPE_BLOCK_SIZE      (256 * 1024)
 #define STRIPE_XATTR_CHECKSUMS "crc32c"
 
+/* How many stripes a content has. */
+static inline uint64_t stripe_count(uint64_t size, uint64_t stripe_size)
+{
+    return size / stripe_size + (size % stripe_size != 0);
+}
+
 /* The name of a stripe: "UID.N". */
 #define STRIPE_OBJECT_SIZE (32 + 22)
 void stripe_object(const char *uid, uint64_t number, char object[STRIPE_OBJECT_SIZE]);

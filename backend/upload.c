@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "field.h"
 #include "json.h"
 #include "little_endian.h"
+#include "stripe.h"
 
 enum {
     FIELD_NAME = 1,
@@ -24,24 +26,10 @@ static const char version_1[2] = {'U', 1};
 
 /* ---- the record ---- */
 
-static void append_field(struct buffer *to, int id, struct slice value)
+static void append_if_present(struct buffer *to, int id, struct slice value)
 {
-    char byte = (char)id;
-
-    if (value.base == NULL)
-        return;
-    buffer_append(to, &byte, 1);
-    little_endian_append(to, value.len, 4);
-    buffer_append_slice(to, value);
-}
-
-static void append_number(struct buffer *to, int id, uint64_t number)
-{
-    char byte = (char)id;
-
-    buffer_append(to, &byte, 1);
-    little_endian_append(to, 8, 4);
-    little_endian_append(to, number, 8);
+    if (value.base != NULL)
+        field_append(to, id, value);
 }
 
 void upload_record_encode(const struct upload_record *record, struct buffer *to)
@@ -49,43 +37,36 @@ void upload_record_encode(const struct upload_record *record, struct buffer *to)
     struct buffer manifest = {NULL, 0, 0};
 
     buffer_append(to, version_1, sizeof(version_1));
-    append_field(to, FIELD_NAME, record->name);
-    append_number(to, FIELD_PART_SIZE, record->part_size);
-    append_number(to, FIELD_CLAIMED, (uint64_t)record->claimed_ns);
+    field_append(to, FIELD_NAME, record->name);
+    field_append_number(to, FIELD_PART_SIZE, record->part_size);
+    field_append_number(to, FIELD_CLAIMED, (uint64_t)record->claimed_ns);
     if (record->declared)
-        append_number(to, FIELD_SIZE, record->size);
+        field_append_number(to, FIELD_SIZE, record->size);
     manifest_encode(&record->manifest, &manifest);
-    append_field(to, FIELD_MANIFEST, buffer_slice(&manifest));
+    field_append(to, FIELD_MANIFEST, buffer_slice(&manifest));
     buffer_free(&manifest);
-    append_field(to, FIELD_IF_MATCH, record->conditions.if_match);
-    append_field(to, FIELD_IF_NONE_MATCH, record->conditions.if_none_match);
-    append_field(to, FIELD_IF_UNMODIFIED_SINCE, record->conditions.if_unmodified_since);
+    append_if_present(to, FIELD_IF_MATCH, record->conditions.if_match);
+    append_if_present(to, FIELD_IF_NONE_MATCH, record->conditions.if_none_match);
+    append_if_present(to, FIELD_IF_UNMODIFIED_SINCE, record->conditions.if_unmodified_since);
 }
 
-static bool take_number(struct slice value, uint64_t *number)
+static bool take_field(struct upload_record *record, const struct field *field)
 {
-    if (value.len != 8)
-        return false;
-    *number = little_endian_read(value.base, 8);
-    return true;
-}
-
-static bool take_field(struct upload_record *record, int id, struct slice value)
-{
+    struct slice value = field->value;
     uint64_t number;
 
-    switch (id) {
+    switch (field->id) {
     case FIELD_NAME:
         record->name = value;
         return value.len != 0;
     case FIELD_PART_SIZE:
-        return take_number(value, &record->part_size) && record->part_size != 0 &&
+        return field_number(value, &record->part_size) && record->part_size != 0 &&
                record->part_size <= UPLOAD_PART_SIZE_MOST;
     case FIELD_SIZE:
         record->declared = true;
-        return take_number(value, &record->size) && record->size <= UPLOAD_FILE_SIZE_MOST;
+        return field_number(value, &record->size) && record->size <= UPLOAD_FILE_SIZE_MOST;
     case FIELD_CLAIMED:
-        if (!take_number(value, &number))
+        if (!field_number(value, &number))
             return false;
         record->claimed_ns = (int64_t)number;
         return true;
@@ -107,49 +88,37 @@ static bool take_field(struct upload_record *record, int id, struct slice value)
 bool upload_record_decode(struct slice bytes, struct upload_record *record)
 {
     bool seen[FIELD_CLAIMED + 1] = {false};
+    struct field field;
 
     *record = (struct upload_record){.declared = false};
     if (bytes.len < sizeof(version_1) || memcmp(bytes.base, version_1, sizeof(version_1)) != 0)
         return false;
     bytes.base += sizeof(version_1);
     bytes.len -= sizeof(version_1);
-    while (bytes.len != 0) {
-        struct slice value;
-        unsigned char id;
-
-        if (bytes.len < 5)
+    while (field_next(&bytes, &field)) {
+        if (field.id > FIELD_CLAIMED || seen[field.id] || !take_field(record, &field))
             return false;
-        id = (unsigned char)bytes.base[0];
-        value = (struct slice){bytes.base + 5, (size_t)little_endian_read(bytes.base + 1, 4)};
-        if (value.len > bytes.len - 5 || id > FIELD_CLAIMED || seen[id] || !take_field(record, id, value))
-            return false;
-        seen[id] = true;
-        bytes.base += 5 + value.len;
-        bytes.len -= 5 + value.len;
+        seen[field.id] = true;
     }
-    return seen[FIELD_NAME] && seen[FIELD_PART_SIZE] && seen[FIELD_CLAIMED] && seen[FIELD_MANIFEST];
+    return bytes.len == 0 && seen[FIELD_NAME] && seen[FIELD_PART_SIZE] && seen[FIELD_CLAIMED] &&
+           seen[FIELD_MANIFEST];
 }
 
 /* ---- parts ---- */
-
-static uint64_t parts_of(uint64_t part_size, uint64_t size)
-{
-    return size / part_size + (size % part_size != 0);
-}
 
 uint64_t upload_part_size(uint64_t least, bool declared, uint64_t size)
 {
     uint64_t part_size = least;
 
     while (declared && part_size < UPLOAD_PART_SIZE_MOST &&
-           parts_of(part_size, size) > UPLOAD_PARTS_MOST_UNDECLARED)
+           stripe_count(size, part_size) > UPLOAD_PARTS_MOST_UNDECLARED)
         part_size *= 2;
     return part_size < UPLOAD_PART_SIZE_MOST ? part_size : UPLOAD_PART_SIZE_MOST;
 }
 
 uint64_t upload_parts_most(const struct upload_record *record)
 {
-    return record->declared ? parts_of(record->part_size, record->size) : UPLOAD_PARTS_MOST_UNDECLARED;
+    return record->declared ? stripe_count(record->size, record->part_size) : UPLOAD_PARTS_MOST_UNDECLARED;
 }
 
 const char *upload_part_problem(const struct upload_record *record, uint64_t number, uint64_t len)
@@ -210,7 +179,7 @@ static void tell(uint64_t number, uint64_t *count, size_t *told, uint64_t *numbe
 bool upload_is_complete(uint64_t part_size, uint64_t size, const struct upload_part *parts, size_t count,
                         struct upload_gaps *gaps)
 {
-    uint64_t needed = parts_of(part_size, size), number;
+    uint64_t needed = stripe_count(size, part_size), number;
     size_t at = 0;
 
     gaps->missing = gaps->wrong = 0;

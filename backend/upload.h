@@ -3,11 +3,8 @@
 
 /*
  * An upload in parts: what RADOS keeps of it until it is published. It lies in the object UID of the namespace "upload";
- * the parts themselves are the stripes UID.N. The object's data, version 1, is 'U' 0x01, then fields, each one
- *
- *     id      1 byte
- *     length  4 bytes, little-endian
- *     value   `length` bytes
+ * the parts themselves are the stripes UID.N. The object's data, version 1, is 'U' 0x01, then fields
+ * (field.h):
  *
  *     id  value
  *     1   the file's name
