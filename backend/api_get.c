@@ -221,7 +221,7 @@ static void on_opened(void *context, enum store_result result, const struct head
         return;
     }
 
-    there = (struct validators){true, head->etag, head->manifest.modified_ns / 1000000000};
+    there = head_validators(head);
     condition = conditions_evaluate(&get->conditions, &there, true);
     if (condition == CONDITION_FAILED) {
         problem_respond(get->request, PROBLEM_PRECONDITION, NULL);

@@ -17,6 +17,7 @@
 #include <rados/librados.h>
 #include <time.h>
 
+#include "condition.h"
 #include "manifest.h"
 
 #define HEAD_TAG_SIZE  33 /* with the NUL; of a uid, too */
@@ -62,6 +63,12 @@ void head_add_to_read(rados_read_op_t operation, struct head_reading *reading);
  * case.
  */
 int head_take(struct head_reading *reading, int result, uint64_t version, struct head *head);
+
+/* What conditions are judged by; it points into the head. */
+static inline struct validators head_validators(const struct head *head)
+{
+    return (struct validators){head->exists, head->etag, head->manifest.modified_ns / 1000000000};
+}
 
 /* Adds to a write operation the xattrs of a new version; `uid` is NULL when the object's own data is the content. */
 void head_add_to_write(rados_write_op_t operation, const char *tag, const char *uid,

@@ -98,7 +98,7 @@ static void on_opened(void *context, enum store_result result, const struct head
         finish(copying, result, true);
         return;
     }
-    there = (struct validators){true, head->etag, head->manifest.modified_ns / 1000000000};
+    there = head_validators(head);
     if (conditions_evaluate(&copy->source_conditions, &there, false) != CONDITION_HOLDS) {
         finish(copying, STORE_PRECONDITION_FAILED, true);
         return;

@@ -40,7 +40,6 @@ static void fail(struct deleting *deleting, int error)
            store_result_of_errno(deleting->operation->store, error, "cannot delete", deleting->object));
 }
 
-/* If it fails, the collector finds the entry when its time has come. */
 static void on_forgotten(struct store_note *note)
 {
     finish(DELETING_OF(note, note), STORE_OK);
@@ -48,16 +47,11 @@ static void on_forgotten(struct store_note *note)
 
 static void step_forget_expiry(struct deleting *deleting)
 {
-    if (!head_expiry_key(&deleting->read.head, deleting->key)) {
+    struct store_delete *operation = deleting->operation;
+
+    if (!store_forget_expiry_begin(&deleting->note, operation->store, operation->home, &deleting->read.head,
+                                   deleting->key, on_forgotten))
         finish(deleting, STORE_OK);
-        return;
-    }
-    deleting->note = (struct store_note){.store = deleting->operation->store,
-                                         .home = deleting->operation->home,
-                                         .key = deleting->key,
-                                         .forget = true,
-                                         .done = on_forgotten};
-    store_note_begin(&deleting->note);
 }
 
 static void on_indexed(struct journal_entry *entry)
@@ -132,24 +126,17 @@ static void on_noted(struct store_note *note)
 
 static void step_note(struct deleting *deleting)
 {
-    const struct head *head = &deleting->read.head;
+    struct store_delete *operation = deleting->operation;
 
-    deleting->note = (struct store_note){.store = deleting->operation->store,
-                                         .home = deleting->operation->home,
-                                         .key = head->uid,
-                                         .entry = {.kind = GC_DEAD,
-                                                   .time_ns = clock_realtime_ns(),
-                                                   .stripes = head->stripe_count,
-                                                   .name = deleting->operation->name},
-                                         .done = on_noted};
-    store_note_begin(&deleting->note);
+    store_note_dead_begin(&deleting->note, operation->store, operation->home, &deleting->read.head,
+                          operation->name, on_noted);
 }
 
 static void on_head_read(struct store_head_read *read)
 {
     struct deleting *deleting = DELETING_OF(read, read);
     const struct head *head = &read->head;
-    struct validators there = {head->exists, head->etag, head->manifest.modified_ns / 1000000000};
+    struct validators there = head_validators(head);
 
     if (read->error < 0)
         fail(deleting, read->error);

@@ -44,7 +44,6 @@ static void fail(struct store_publish *publish, int error)
 
 /* ---- afterwards ---- */
 
-/* If it fails, the collector finds the entry when its time has come. */
 static void on_forgotten(struct store_note *note)
 {
     finish((struct store_publish *)((char *)note - offsetof(struct store_publish, note)), STORE_OK);
@@ -52,16 +51,9 @@ static void on_forgotten(struct store_note *note)
 
 static void step_forget_old_expiry(struct store_publish *publish)
 {
-    if (!head_expiry_key(&publish->read.head, publish->old_key)) {
+    if (!store_forget_expiry_begin(&publish->note, publish->store, publish->home, &publish->read.head,
+                                   publish->old_key, on_forgotten))
         finish(publish, STORE_OK);
-        return;
-    }
-    publish->note = (struct store_note){.store = publish->store,
-                                        .home = publish->home,
-                                        .key = publish->old_key,
-                                        .forget = true,
-                                        .done = on_forgotten};
-    store_note_begin(&publish->note);
 }
 
 static void on_indexed(struct journal_entry *entry)
@@ -162,21 +154,6 @@ static void on_old_noted(struct store_note *note)
         step_write(publish);
 }
 
-static void step_note_old(struct store_publish *publish)
-{
-    const struct head *head = &publish->read.head;
-
-    publish->note = (struct store_note){.store = publish->store,
-                                        .home = publish->home,
-                                        .key = head->uid,
-                                        .entry = {.kind = GC_DEAD,
-                                                  .time_ns = clock_realtime_ns(),
-                                                  .stripes = head->stripe_count,
-                                                  .name = publish->name},
-                                        .done = on_old_noted};
-    store_note_begin(&publish->note);
-}
-
 /*
  * By somebody else, or by ourselves, in a try that nobody heard of the outcome of. That one may not have told the index yet,
  * or may never do so; and what the client is told of now, a listing has to show.
@@ -194,7 +171,8 @@ static void finish_published_before(struct store_publish *publish)
 static void step_note_old_or_write(struct store_publish *publish)
 {
     if (publish->read.head.uid[0] != '\0')
-        step_note_old(publish);
+        store_note_dead_begin(&publish->note, publish->store, publish->home, &publish->read.head,
+                              publish->name, on_old_noted);
     else
         step_write(publish);
 }
@@ -227,7 +205,7 @@ static void on_head_read(struct store_head_read *read)
 {
     struct store_publish *publish = publish_of_read(read);
     const struct head *head = &read->head;
-    struct validators there = {head->exists, head->etag, head->manifest.modified_ns / 1000000000};
+    struct validators there = head_validators(head);
 
     if (read->error < 0)
         fail(publish, read->error);

@@ -152,25 +152,25 @@ static void on_head_read(struct store_head_read *read)
 {
     struct putting *putting = PUTTING_OF(read, read);
     struct store_put *put = putting->put;
-    const struct head *head = &read->head;
-    struct validators there = {head->exists, head->etag, head->manifest.modified_ns / 1000000000};
+    enum store_result result;
 
     if (read->error < 0) {
         fail(putting, read->error);
-    } else if (conditions_evaluate(&put->conditions, &there, false) != CONDITION_HOLDS) {
-        finish(putting, STORE_PRECONDITION_FAILED);
-    } else if (head->pending_count == HEAD_PENDING_MOST) {
-        finish(putting, STORE_CONTENDED);
-    } else {
-        putting->claim = (struct store_claim){.store = put->store,
-                                              .home = put->home,
-                                              .name = put->name,
-                                              .object = putting->object,
-                                              .uid = putting->uid,
-                                              .stripes = manifest_stripe_count(put->manifest),
-                                              .done = on_claimed};
-        store_claim_begin(&putting->claim);
+        return;
     }
+    result = store_may_claim(&read->head, &put->conditions);
+    if (result != STORE_OK) {
+        finish(putting, result);
+        return;
+    }
+    putting->claim = (struct store_claim){.store = put->store,
+                                          .home = put->home,
+                                          .name = put->name,
+                                          .object = putting->object,
+                                          .uid = putting->uid,
+                                          .stripes = manifest_stripe_count(put->manifest),
+                                          .done = on_claimed};
+    store_claim_begin(&putting->claim);
 }
 
 void store_put_begin(struct store_put *put)

@@ -113,7 +113,41 @@ void store_note_begin(struct store_note *note)
     store_call_begin(note->store, note->home, &note->call, SPACE_GC, 0, launch_note, on_noted);
 }
 
+void store_note_dead_begin(struct store_note *note, struct store *store, struct executor *home,
+                           const struct head *head, struct slice name, void (*done)(struct store_note *note))
+{
+    *note = (struct store_note){.store = store,
+                                .home = home,
+                                .key = head->uid,
+                                .entry = {.kind = GC_DEAD,
+                                          .time_ns = clock_realtime_ns(),
+                                          .stripes = head->stripe_count,
+                                          .name = name},
+                                .done = done};
+    store_note_begin(note);
+}
+
+bool store_forget_expiry_begin(struct store_note *note, struct store *store, struct executor *home,
+                               const struct head *head, char key[HEAD_TAG_SIZE],
+                               void (*done)(struct store_note *note))
+{
+    if (!head_expiry_key(head, key))
+        return false;
+    *note = (struct store_note){.store = store, .home = home, .key = key, .forget = true, .done = done};
+    store_note_begin(note);
+    return true;
+}
+
 /* ---- claiming ---- */
+
+enum store_result store_may_claim(const struct head *head, const struct conditions *conditions)
+{
+    struct validators there = head_validators(head);
+
+    if (conditions_evaluate(conditions, &there, false) != CONDITION_HOLDS)
+        return STORE_PRECONDITION_FAILED;
+    return head->pending_count == HEAD_PENDING_MOST ? STORE_CONTENDED : STORE_OK;
+}
 
 static struct store_claim *claim_of(struct rados_call *call)
 {

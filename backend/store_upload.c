@@ -210,27 +210,27 @@ static void on_create_head_read(struct store_head_read *read)
 {
     struct creating *creating = CREATING_OF(read, read);
     struct store_upload_create *create = creating->create;
-    const struct head *head = &read->head;
-    struct validators there = {head->exists, head->etag, head->manifest.modified_ns / 1000000000};
+    enum store_result result;
 
     if (read->error < 0) {
         create_fail(creating, read->error);
-    } else if (conditions_evaluate(&create->record->conditions, &there, false) != CONDITION_HOLDS) {
-        create_finish(creating, STORE_PRECONDITION_FAILED);
-    } else if (head->pending_count == HEAD_PENDING_MOST) {
-        create_finish(creating, STORE_CONTENDED);
-    } else {
-        create->record->part_size = upload_part_size(cluster_layout(create->store->cluster)->stripe_size,
-                                                     create->record->declared, create->record->size);
-        creating->claim = (struct store_claim){.store = create->store,
-                                               .home = create->home,
-                                               .name = create->record->name,
-                                               .object = creating->object,
-                                               .uid = create->id,
-                                               .stripes = upload_parts_most(create->record),
-                                               .done = on_create_claimed};
-        store_claim_begin(&creating->claim);
+        return;
     }
+    result = store_may_claim(&read->head, &create->record->conditions);
+    if (result != STORE_OK) {
+        create_finish(creating, result);
+        return;
+    }
+    create->record->part_size = upload_part_size(cluster_layout(create->store->cluster)->stripe_size,
+                                                 create->record->declared, create->record->size);
+    creating->claim = (struct store_claim){.store = create->store,
+                                           .home = create->home,
+                                           .name = create->record->name,
+                                           .object = creating->object,
+                                           .uid = create->id,
+                                           .stripes = upload_parts_most(create->record),
+                                           .done = on_create_claimed};
+    store_claim_begin(&creating->claim);
 }
 
 void store_upload_create_begin(struct store_upload_create *create)

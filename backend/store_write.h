@@ -70,7 +70,23 @@ struct store_note {
 
 void store_note_begin(struct store_note *note);
 
+/* Notes that the stripe set of this head, which has one, is about to be garbage. Fills in all of *note. */
+void store_note_dead_begin(struct store_note *note, struct store *store, struct executor *home,
+                           const struct head *head, struct slice name, void (*done)(struct store_note *note));
+
+/*
+ * The version that this head was read as will not expire any more: it has been replaced or deleted. Fills in all of *note,
+ * and `key`, which has to stay as long. False when it never would have: then nothing is begun, and `done` does not come.
+ * If it fails, the collector finds the entry when its time has come.
+ */
+bool store_forget_expiry_begin(struct store_note *note, struct store *store, struct executor *home,
+                               const struct head *head, char key[HEAD_TAG_SIZE],
+                               void (*done)(struct store_note *note));
+
 /* ---- the right to publish a stripe set ---- */
+
+/* What keeps an upload from claiming: its conditions, or that too many are under way already. STORE_OK: nothing does. */
+enum store_result store_may_claim(const struct head *head, const struct conditions *conditions);
 
 /* Notes the uid in the gc log, then sets `pending.UID` on the head. */
 struct store_claim {
