@@ -29,85 +29,102 @@ int blocking_write(rados_ioctx_t ioctx, const char *object, rados_write_op_t ope
     return error;
 }
 
-int blocking_omap_get(rados_ioctx_t ioctx, const char *object, const char *key, struct buffer *value)
+/* ---- omaps ---- */
+
+/* Operates, tells of what was read, and releases all of it. */
+static int read_entries(rados_ioctx_t ioctx, const char *object, rados_read_op_t operation,
+                        rados_omap_iter_t *entries, const int *result, blocking_omap_entry *each,
+                        void *context)
 {
-    rados_read_op_t operation = rados_create_read_op();
-    rados_omap_iter_t entries = NULL;
-    int result = 0, error, found = 0;
-    size_t key_len = strlen(key);
+    int error = rados_read_op_operate(operation, ioctx, object, LIBRADOS_OPERATION_NOFLAG);
 
-    rados_read_op_omap_get_vals_by_keys2(operation, &key, 1, &key_len, &entries, &result);
-    error = rados_read_op_operate(operation, ioctx, object, LIBRADOS_OPERATION_NOFLAG);
-    error = error < 0 ? error : result;
-    if (error >= 0) {
-        char *found_key, *bytes;
-        size_t found_len, len;
+    error = error < 0 ? error : *result;
+    while (error == 0) {
+        char *key, *value;
+        size_t key_len, len;
 
-        error = rados_omap_get_next2(entries, &found_key, &bytes, &found_len, &len);
-        if (error >= 0 && found_key != NULL) {
-            buffer_append(value, bytes, len);
-            found = 1;
-        }
+        error = rados_omap_get_next2(*entries, &key, &value, &key_len, &len);
+        if (error < 0 || key == NULL)
+            break;
+        error = each((struct slice){key, key_len}, (struct slice){value, len}, context);
     }
-    if (entries != NULL)
-        rados_omap_get_end(entries);
+    if (*entries != NULL)
+        rados_omap_get_end(*entries);
     rados_release_read_op(operation);
-    if (error == -ENOENT)
-        return 0;
-    return error < 0 ? error : found;
+    return error;
 }
 
-/* Marks what stands in the shard already, in this version or a higher one. *version is the shard's, 0 when it does not exist. */
-static int mark_known(rados_ioctx_t index, const char *object, const struct slice *names,
-                      const struct slice *values, size_t count, bool *known, uint64_t *version)
+int blocking_omap_read(rados_ioctx_t ioctx, const char *object, const char *after, unsigned most,
+                       blocking_omap_entry *each, void *context)
 {
     rados_read_op_t operation = rados_create_read_op();
-    const char *key[BLOCKING_INDEX_SET_MOST];
-    size_t key_len[BLOCKING_INDEX_SET_MOST], i;
     rados_omap_iter_t entries = NULL;
+    unsigned char more = 0;
+    int result = 0, error;
+
+    rados_read_op_omap_get_vals2(operation, after, "", most, &entries, &more, &result);
+    error = read_entries(ioctx, object, operation, &entries, &result, each, context);
+    return error < 0 ? error : more != 0;
+}
+
+/* ---- the index ---- */
+
+int blocking_index_look_up(rados_ioctx_t index, uint32_t shard, const struct slice *names, size_t count,
+                           blocking_omap_entry *each, void *context)
+{
+    rados_read_op_t operation = rados_create_read_op();
+    const char **keys = xcalloc(count, sizeof(*keys));
+    size_t *lens = xcalloc(count, sizeof(*lens)), i;
+    rados_omap_iter_t entries = NULL;
+    char object[INDEX_OBJECT_SIZE];
     int result = 0, error;
 
     for (i = 0; i < count; i++) {
-        key[i] = names[i].base;
-        key_len[i] = names[i].len;
-        known[i] = false;
+        keys[i] = names[i].base;
+        lens[i] = names[i].len;
     }
-    rados_read_op_omap_get_vals_by_keys2(operation, key, count, key_len, &entries, &result);
-    error = rados_read_op_operate(operation, index, object, LIBRADOS_OPERATION_NOFLAG);
-    error = error < 0 ? error : result;
-    *version = error < 0 ? 0 : rados_get_last_version(index);
-    while (error == 0) {
-        char *found, *value;
-        size_t found_len, len;
-
-        error = rados_omap_get_next2(entries, &found, &value, &found_len, &len);
-        if (error < 0 || found == NULL)
-            break;
-        for (i = 0; i < count; i++)
-            if (slice_equals(names[i], (struct slice){found, found_len}))
-                known[i] =
-                    len >= INDEX_VERSION_SIZE && memcmp(value, values[i].base, INDEX_VERSION_SIZE) >= 0;
-    }
-    if (entries != NULL)
-        rados_omap_get_end(entries);
-    rados_release_read_op(operation);
-    return error == -ENOENT ? 0 : error;
+    index_shard_object(shard, object);
+    rados_read_op_omap_get_vals_by_keys2(operation, keys, count, lens, &entries, &result);
+    error = read_entries(index, object, operation, &entries, &result, each, context);
+    free(keys);
+    free(lens);
+    return error;
 }
 
-static int set_unknown(rados_ioctx_t index, const char *object, const struct slice *names,
-                       const struct slice *values, size_t count, const bool *known, uint64_t version)
+/* Some entries that are to be set, and which of them the shard knows already, in their versions or higher ones. */
+struct setting {
+    const struct slice *names, *values;
+    size_t count;
+    bool *known;
+};
+
+static int mark_known(struct slice name, struct slice value, void *context)
+{
+    struct setting *setting = context;
+    size_t i;
+
+    for (i = 0; i < setting->count; i++)
+        if (slice_equals(setting->names[i], name))
+            setting->known[i] = value.len >= INDEX_VERSION_SIZE &&
+                                memcmp(value.base, setting->values[i].base, INDEX_VERSION_SIZE) >= 0;
+    return 0;
+}
+
+/* `version`: the shard's, 0 when it does not exist. */
+static int set_unknown(rados_ioctx_t index, uint32_t shard, const struct setting *setting, uint64_t version)
 {
     rados_write_op_t operation;
     const char *key[BLOCKING_INDEX_SET_MOST], *value[BLOCKING_INDEX_SET_MOST];
     size_t key_len[BLOCKING_INDEX_SET_MOST], value_len[BLOCKING_INDEX_SET_MOST], i, set = 0;
+    char object[INDEX_OBJECT_SIZE];
 
-    for (i = 0; i < count; i++) {
-        if (known[i])
+    for (i = 0; i < setting->count; i++) {
+        if (setting->known[i])
             continue;
-        key[set] = names[i].base;
-        key_len[set] = names[i].len;
-        value[set] = values[i].base;
-        value_len[set++] = values[i].len;
+        key[set] = setting->names[i].base;
+        key_len[set] = setting->names[i].len;
+        value[set] = setting->values[i].base;
+        value_len[set++] = setting->values[i].len;
     }
     if (set == 0)
         return 0;
@@ -117,6 +134,7 @@ static int set_unknown(rados_ioctx_t index, const char *object, const struct sli
     else
         rados_write_op_create(operation, LIBRADOS_CREATE_EXCLUSIVE, NULL);
     rados_write_op_omap_set2(operation, key, value, key_len, value_len, set);
+    index_shard_object(shard, object);
     return blocking_write(index, object, operation);
 }
 
@@ -124,15 +142,16 @@ int blocking_index_set(rados_ioctx_t index, uint32_t shard, const struct slice *
                        const struct slice *values, size_t count)
 {
     bool known[BLOCKING_INDEX_SET_MOST];
-    char object[INDEX_OBJECT_SIZE];
-    uint64_t version;
+    struct setting setting = {names, values, count, known};
     int error, attempt;
 
-    index_shard_object(shard, object);
     for (attempt = 0; attempt < ATTEMPTS_MOST; attempt++) {
-        error = mark_known(index, object, names, values, count, known, &version);
+        memset(known, 0, sizeof(known));
+        error = blocking_index_look_up(index, shard, names, count, mark_known, &setting);
         if (error == 0)
-            error = set_unknown(index, object, names, values, count, known, version);
+            error = set_unknown(index, shard, &setting, rados_get_last_version(index));
+        else if (error == -ENOENT)
+            error = set_unknown(index, shard, &setting, 0);
         if (error != -ERANGE && error != -EOVERFLOW && error != -EEXIST && error != -ENOENT)
             return error;
     }
@@ -206,34 +225,45 @@ static int set_entry(rados_ioctx_t index, uint32_t shard, struct slice name, con
     return error;
 }
 
-static int repair(rados_ioctx_t heads, rados_ioctx_t index, uint32_t shard, const char *name,
+/* What the index says of one name. */
+struct stored {
+    const struct head *head;
+    bool found, agrees;
+};
+
+static int compare_stored(struct slice name, struct slice value, void *context)
+{
+    struct stored *stored = context;
+    struct index_entry entry;
+
+    (void)name;
+    stored->found = true;
+    stored->agrees = index_entry_decode(value, &entry) && blocking_index_agrees(&entry, stored->head);
+    return 0;
+}
+
+static int repair(rados_ioctx_t heads, rados_ioctx_t index, uint32_t shard, const char *object,
                   const struct head *head)
 {
-    struct buffer value = {NULL, 0, 0};
-    struct index_entry right, stored;
-    char object[INDEX_OBJECT_SIZE];
+    struct slice name = slice_of(object);
+    struct stored stored = {head, false, false};
+    struct index_entry right;
     bool is_file = right_entry(head, &right);
-    int found, error = 0;
+    int error = blocking_index_look_up(index, shard, &name, 1, compare_stored, &stored);
 
-    index_shard_object(shard, object);
-    found = blocking_omap_get(index, object, name, &value);
-    if (found < 0) {
-        error = found;
-    } else if (found == 1 && index_entry_decode(buffer_slice(&value), &stored) &&
-               blocking_index_agrees(&stored, head)) {
-        found = 0;
-    } else if (found == 1 || is_file) {
-        if (!head->object_exists)
-            error = version_of_nothing(heads, name, &right.version);
-        if (error == 0)
-            error = set_entry(index, shard, slice_of(name), &right);
-        found = 1;
-    }
-    buffer_free(&value);
+    if (error < 0 && error != -ENOENT)
+        return error;
+    if (stored.agrees || (!stored.found && !is_file))
+        return 0;
+    error = 0;
+    if (!head->object_exists)
+        error = version_of_nothing(heads, object, &right.version);
+    if (error == 0)
+        error = set_entry(index, shard, name, &right);
     /* Somebody else's change is newer than what was read. */
     if (error == -ECANCELED)
         return 0;
-    return error < 0 ? error : found;
+    return error < 0 ? error : 1;
 }
 
 int blocking_index_repair(rados_ioctx_t heads, rados_ioctx_t index, const struct layout *layout,

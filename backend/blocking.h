@@ -15,6 +15,19 @@ int blocking_read_head(rados_ioctx_t heads, const char *name, struct head *head)
 /* Operates, though the cluster is full: this is for what makes room, or keeps order. Releases the operation. */
 int blocking_write(rados_ioctx_t ioctx, const char *object, rados_write_op_t operation);
 
+/* Told of each entry of an omap, which stays during the call only. A negative errno ends the reading. */
+typedef int blocking_omap_entry(struct slice key, struct slice value, void *context);
+
+/* Reads up to `most` entries of an omap behind `after` ("": from the start). 1: there are more; 0: there are not; or a negative
+ * errno, also that of `each`. */
+int blocking_omap_read(rados_ioctx_t ioctx, const char *object, const char *after, unsigned most,
+                       blocking_omap_entry *each, void *context);
+
+/* Reads the entries that some names, no name twice, have in their common shard. 0; or a negative errno, also that of `each`:
+ * -ENOENT when the shard does not exist. */
+int blocking_index_look_up(rados_ioctx_t index, uint32_t shard, const struct slice *names, size_t count,
+                           blocking_omap_entry *each, void *context);
+
 /*
  * Sets the entries of some names, no name twice, in their common shard; `values` are encoded entries. One whose version is
  * not higher than what stands there is left out.
@@ -33,8 +46,5 @@ bool blocking_index_agrees(const struct index_entry *entry, const struct head *h
  */
 int blocking_index_repair(rados_ioctx_t heads, rados_ioctx_t index, const struct layout *layout,
                           struct slice name);
-
-/* The value of one key of an omap, appended. 1, 0 when there is none, or a negative errno. */
-int blocking_omap_get(rados_ioctx_t ioctx, const char *object, const char *key, struct buffer *value);
 
 #endif

@@ -64,20 +64,13 @@ static int turn_into_garbage(struct collector *collector, const char *object, co
 {
     struct gc_entry entry = found->entry;
     rados_write_op_t operation = rados_create_write_op();
-    struct buffer value = {NULL, 0, 0};
-    const char *key = found->uid;
-    size_t len;
-    int compared, error;
+    int compared;
 
     entry.kind = GC_GARBAGE;
     entry.time_ns = clock_realtime_ns();
-    gc_entry_encode(&entry, &value);
-    len = value.len;
     guard_entry(operation, found, &compared);
-    rados_write_op_omap_set(operation, &key, (const char *const *)&value.base, &len, 1);
-    error = blocking_write(collector->log, object, operation);
-    buffer_free(&value);
-    return error;
+    gc_entry_add_to_write(operation, found->uid, &entry);
+    return blocking_write(collector->log, object, operation);
 }
 
 /* ECANCELED when it is not what was read any more. */
@@ -272,16 +265,10 @@ static int note_dead(struct collector *collector, const struct found *found, con
                              .stripes = head->stripe_count,
                              .name = found->entry.name};
     rados_write_op_t operation = rados_create_write_op();
-    struct buffer value = {NULL, 0, 0};
-    const char *key = head->uid;
     char object[GC_OBJECT_SIZE];
-    size_t len;
 
-    gc_entry_encode(&entry, &value);
-    len = value.len;
-    rados_write_op_omap_set(operation, &key, (const char *const *)&value.base, &len, 1);
-    buffer_free(&value);
-    gc_object_of_uid(key, cluster_layout(collector->cluster)->gc_shards, object);
+    gc_entry_add_to_write(operation, head->uid, &entry);
+    gc_object_of_uid(head->uid, cluster_layout(collector->cluster)->gc_shards, object);
     return blocking_write(collector->log, object, operation);
 }
 
@@ -347,51 +334,51 @@ static bool is_lost_race(int error)
 
 /* ---- a walk ---- */
 
-static int handle_entry(struct collector *collector, const char *object, const char *key, struct slice value)
+/* Where a walk is. */
+struct place {
+    struct collector *collector;
+    const char *object;  /* the shard's */
+    struct buffer after; /* the key of the last entry that was handled; "" at first */
+};
+
+static int handle_entry(struct slice key, struct slice value, void *context)
 {
+    struct place *place = context;
+    struct collector *collector = place->collector;
     struct found found = {.value = xmemdup0(value.base, value.len), .value_len = value.len};
     int error = 0;
 
-    if (strlen(key) == HEAD_TAG_SIZE - 1 &&
+    place->after.len = 0;
+    buffer_append_slice(&place->after, key);
+    if (key.len == HEAD_TAG_SIZE - 1 &&
         gc_entry_decode((struct slice){found.value, found.value_len}, &found.entry)) {
-        strcpy(found.uid, key);
+        strcpy(found.uid, place->after.base);
         found.name = xmemdup0(found.entry.name.base, found.entry.name.len);
         if (is_old_enough(collector, &found.entry))
-            error = judge(collector, object, &found);
+            error = judge(collector, place->object, &found);
     } else {
-        log_error("the gc log has an entry that cannot be read, in %s under \"%s\"", object, key);
+        log_error("the gc log has an entry that cannot be read, in %s under \"%s\"", place->object,
+                  place->after.base);
     }
     free(found.name);
     free(found.value);
-    return is_lost_race(error) ? 0 : error;
+    error = is_lost_race(error) ? 0 : error;
+    return error == 0 && stop_is_requested(&collector->stop) ? -EINTR : error;
 }
 
-/* Handles some entries behind `after`, which is moved on. 1: there may be more. */
-static int walk_some(struct collector *collector, const char *object, struct buffer *after)
+/* 0 when it was told to stop, too. */
+static int walk_entries(struct collector *collector, const char *object)
 {
-    rados_read_op_t operation = rados_create_read_op();
-    rados_omap_iter_t entries = NULL;
-    unsigned char more = 0;
-    int result = 0, error;
+    struct place place = {.collector = collector, .object = object};
+    int result;
 
-    rados_read_op_omap_get_vals2(operation, after->base, "", ENTRIES_AT_ONCE, &entries, &more, &result);
-    error = rados_read_op_operate(operation, collector->log, object, LIBRADOS_OPERATION_NOFLAG);
-    error = error < 0 ? error : result;
-    while (error == 0 && !stop_is_requested(&collector->stop)) {
-        char *key, *value;
-        size_t len;
-
-        error = rados_omap_get_next(entries, &key, &value, &len);
-        if (error < 0 || key == NULL)
-            break;
-        after->len = 0;
-        buffer_append_text(after, key);
-        error = handle_entry(collector, object, key, (struct slice){value, len});
-    }
-    if (entries != NULL)
-        rados_omap_get_end(entries);
-    rados_release_read_op(operation);
-    return error < 0 ? error : more != 0 && !stop_is_requested(&collector->stop);
+    buffer_append_text(&place.after, "");
+    do
+        result = blocking_omap_read(collector->log, object, place.after.base, ENTRIES_AT_ONCE, handle_entry,
+                                    &place);
+    while (result == 1);
+    buffer_free(&place.after);
+    return result == -EINTR ? 0 : result;
 }
 
 static int walk_shard(struct collector *collector, uint32_t shard)
@@ -399,7 +386,6 @@ static int walk_shard(struct collector *collector, uint32_t shard)
     /* A collector that dies keeps others from the shard for so long. */
     struct timeval duration = {LOCK_SECONDS_LEAST + (long)collector->options.interval_seconds, 0};
     char object[GC_OBJECT_SIZE], cookie[HEAD_TAG_SIZE];
-    struct buffer after = {NULL, 0, 0};
     bool locked;
     int result;
 
@@ -414,10 +400,7 @@ static int walk_shard(struct collector *collector, uint32_t shard)
         return 0;
     /* A full pool takes no lock, and then it is needed the most that somebody makes room. */
     locked = result == 0;
-    buffer_append_text(&after, "");
-    while ((result = walk_some(collector, object, &after)) == 1)
-        ;
-    buffer_free(&after);
+    result = walk_entries(collector, object);
     if (locked)
         (void)rados_unlock(collector->log, object, LOCK_NAME, cookie);
     return result;

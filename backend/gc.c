@@ -33,6 +33,19 @@ bool gc_entry_decode(struct slice bytes, struct gc_entry *entry)
            entry->name.len != 0;
 }
 
+void gc_entry_add_to_write(rados_write_op_t operation, const char *key, const struct gc_entry *entry)
+{
+    struct buffer value = {NULL, 0, 0};
+    const char *bytes;
+    size_t len;
+
+    gc_entry_encode(entry, &value);
+    bytes = value.base;
+    len = value.len;
+    rados_write_op_omap_set(operation, &key, &bytes, &len, 1);
+    buffer_free(&value);
+}
+
 void gc_object_of_shard(uint32_t shard, char object[GC_OBJECT_SIZE])
 {
     snprintf(object, GC_OBJECT_SIZE, "gc.%" PRIu32, shard);

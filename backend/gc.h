@@ -31,6 +31,9 @@ void gc_entry_encode(const struct gc_entry *entry, struct buffer *to);
 /* entry->name points into `bytes`. False when the bytes are damaged or of another version. */
 bool gc_entry_decode(struct slice bytes, struct gc_entry *entry);
 
+/* Adds to a write operation on the key's object that the entry is set. */
+void gc_entry_add_to_write(rados_write_op_t operation, const char *key, const struct gc_entry *entry);
+
 /* The name of the object that holds the entry of a key. */
 #define GC_OBJECT_SIZE 16
 void gc_object_of_uid(const char *uid, uint32_t shards, char object[GC_OBJECT_SIZE]);

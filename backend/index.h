@@ -13,7 +13,7 @@
  * An entry, version 1:
  *
  *     version     8 bytes big-endian: the head's object version at the change. First, and in this order of bytes, so that
- *                 an OSD can compare it ("omap_cmp"). Versions of a name only grow, deletions included.
+ *                 entries can be compared by it as they are. Versions of a name only grow, deletions included.
  *     'I' 0x01
  *     kind        1 byte: 'f' a file, 'd' a tombstone: there is no file
  *     modified    8 bytes little-endian, nanoseconds since 1970 UTC; of a tombstone: when it was written
@@ -54,7 +54,7 @@ static inline bool index_entry_is_shown(const struct index_entry *entry, int64_t
     return entry->kind == INDEX_FILE && (entry->expires_ns == 0 || entry->expires_ns > now_ns);
 }
 
-/* What an OSD is to compare stored entries with: the version alone, as it stands at the start of an entry. */
+/* The version alone, as it stands at the start of an entry: in the order of bytes that memcmp compares. */
 void index_version_encode(uint64_t version, char bytes[INDEX_VERSION_SIZE]);
 
 void index_journal_encode(struct slice name, const struct index_entry *entry, struct buffer *to);

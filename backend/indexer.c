@@ -71,12 +71,14 @@ struct moving {
     uint32_t shard;
 };
 
-/* Some entries of one slot. */
+/* The first entries of one slot. */
 struct batch {
+    const struct layout *layout;
+    const char *object; /* the slot's */
     struct moving list[ENTRIES_AT_ONCE];
     size_t count;
     uint64_t version; /* of the slot's object */
-    unsigned char more;
+    bool more;
 };
 
 static void batch_clear(struct batch *batch)
@@ -87,51 +89,35 @@ static void batch_clear(struct batch *batch)
     }
 }
 
-static void batch_add(struct batch *batch, const struct layout *layout, const char *object, const char *key,
-                      struct slice value)
+static int batch_add(struct slice key, struct slice value, void *context)
 {
+    struct batch *batch = context;
     struct moving *moving = &batch->list[batch->count++];
     struct index_entry entry;
 
-    moving->key = xmemdup0(key, strlen(key));
+    moving->key = xmemdup0(key.base, key.len);
     moving->value = xmemdup0(value.base, value.len);
     if (!index_journal_decode((struct slice){moving->value, value.len}, &moving->name, &entry)) {
-        log_error("the index has an entry that cannot be read, in %s: it is dropped", object);
+        log_error("the index has an entry that cannot be read, in %s: it is dropped", batch->object);
         moving->name = SLICE_ABSENT;
         moving->version = moving->shard = 0;
-        return;
+        return 0;
     }
     moving->entry = (struct slice){moving->name.base + moving->name.len, value.len - 2 - moving->name.len};
     moving->version = entry.version;
-    moving->shard = index_shard(moving->name, layout->index_shards);
+    moving->shard = index_shard(moving->name, batch->layout->index_shards);
+    return 0;
 }
 
-/* The first entries of a slot. */
-static int batch_read(struct indexer *indexer, const char *object, struct batch *batch)
+static int batch_read(struct indexer *indexer, struct batch *batch)
 {
-    rados_read_op_t operation = rados_create_read_op();
-    rados_omap_iter_t entries = NULL;
-    int result = 0, error;
+    int result = blocking_omap_read(indexer->index, batch->object, "", ENTRIES_AT_ONCE, batch_add, batch);
 
-    batch->more = 0;
-    rados_read_op_omap_get_vals2(operation, "", "", ENTRIES_AT_ONCE, &entries, &batch->more, &result);
-    error = rados_read_op_operate(operation, indexer->index, object, LIBRADOS_OPERATION_NOFLAG);
-    error = error < 0 ? error : result;
-    if (error == 0)
-        batch->version = rados_get_last_version(indexer->index);
-    while (error == 0 && batch->count < ENTRIES_AT_ONCE) {
-        char *key, *value;
-        size_t len;
-
-        error = rados_omap_get_next(entries, &key, &value, &len);
-        if (error < 0 || key == NULL)
-            break;
-        batch_add(batch, cluster_layout(indexer->cluster), object, key, (struct slice){value, len});
-    }
-    if (entries != NULL)
-        rados_omap_get_end(entries);
-    rados_release_read_op(operation);
-    return error;
+    batch->more = result == 1;
+    if (result < 0)
+        return result;
+    batch->version = rados_get_last_version(indexer->index);
+    return 0;
 }
 
 /* By shard, name, and the highest version first. */
@@ -171,17 +157,17 @@ static int batch_set(struct indexer *indexer, struct batch *batch)
     return error;
 }
 
-static int remove_slot(struct indexer *indexer, const char *object, uint64_t version)
+static int remove_slot(struct indexer *indexer, const struct batch *batch)
 {
     rados_write_op_t operation = rados_create_write_op();
 
-    rados_write_op_assert_version(operation, version);
+    rados_write_op_assert_version(operation, batch->version);
     rados_write_op_remove(operation);
-    return blocking_write(indexer->index, object, operation);
+    return blocking_write(indexer->index, batch->object, operation);
 }
 
 /* What was moved on goes from the slot by itself: its keys were never used before, and never will be again. */
-static int batch_remove(struct indexer *indexer, const char *object, const struct batch *batch)
+static int batch_remove(struct indexer *indexer, const struct batch *batch)
 {
     rados_write_op_t operation = rados_create_write_op();
     const char *keys[ENTRIES_AT_ONCE];
@@ -190,7 +176,7 @@ static int batch_remove(struct indexer *indexer, const char *object, const struc
     for (i = 0; i < batch->count; i++)
         keys[i] = batch->list[i].key;
     rados_write_op_omap_rm_keys(operation, keys, batch->count);
-    return blocking_write(indexer->index, object, operation);
+    return blocking_write(indexer->index, batch->object, operation);
 }
 
 /*
@@ -198,26 +184,26 @@ static int batch_remove(struct indexer *indexer, const char *object, const struc
  * removed. An entry must not stay when it has been moved: a tombstone may be dropped that would keep it from the shard the
  * next time.
  */
-static int move_slot(struct indexer *indexer, const char *object, struct batch *batch)
+static int move_slot(struct indexer *indexer, struct batch *batch)
 {
     int error;
 
     do {
-        error = batch_read(indexer, object, batch);
+        error = batch_read(indexer, batch);
         if (error == 0)
             error = batch_set(indexer, batch);
         fault_point("index-moved");
-        if (error == 0 && batch->more == 0) {
-            error = remove_slot(indexer, object, batch->version);
+        if (error == 0 && !batch->more) {
+            error = remove_slot(indexer, batch);
             if (error == -ERANGE || error == -EOVERFLOW)
-                error = batch_remove(indexer, object, batch);
+                error = batch_remove(indexer, batch);
         } else if (error == 0) {
-            error = batch_remove(indexer, object, batch);
+            error = batch_remove(indexer, batch);
         }
         atomic_fetch_add(&indexer->counters->moved, error == 0 ? batch->count : 0);
         batch_clear(batch);
-    } while (error == 0 && batch->more != 0 && !stop_is_requested(&indexer->stop));
-    return error == -ENOENT ? 0 : error == 0 && batch->more != 0 ? -ECANCELED : error;
+    } while (error == 0 && batch->more && !stop_is_requested(&indexer->stop));
+    return error == -ENOENT ? 0 : error == 0 && batch->more ? -ECANCELED : error;
 }
 
 static int move_journals(struct indexer *indexer)
@@ -227,6 +213,8 @@ static int move_journals(struct indexer *indexer)
     char object[INDEX_OBJECT_SIZE];
     int error = 0;
 
+    batch->layout = cluster_layout(indexer->cluster);
+    batch->object = object;
     if (indexer->clean_ns == NULL)
         indexer->clean_ns = xcalloc(count, sizeof(*indexer->clean_ns));
     for (i = 0; i < count && error == 0 && !stop_is_requested(&indexer->stop); i++) {
@@ -235,7 +223,7 @@ static int move_journals(struct indexer *indexer)
         if (i % INDEX_SLOTS == index_slot(begun_ns))
             continue;
         index_journal_object(i / INDEX_SLOTS, i % INDEX_SLOTS, object);
-        error = move_slot(indexer, object, batch);
+        error = move_slot(indexer, batch);
         if (error == 0)
             indexer->clean_ns[i] = begun_ns;
     }

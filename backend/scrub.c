@@ -16,6 +16,7 @@
 #define NAMES_AT_ONCE   1000
 #define NAMES_A_TURN    20000
 #define HEADS_AT_ONCE   32
+#define NO_SHARD        UINT32_MAX
 
 struct scrub {
     rados_ioctx_t heads, index;
@@ -80,64 +81,54 @@ static int look_at(struct scrub *scrub, struct slice name)
     return result < 0 ? result : 0;
 }
 
-/* Which of the names of one shard have an entry that says they are files: those are marked. */
-static int mark_known(struct scrub *scrub, uint32_t shard, const char *const *names, const size_t *lens,
-                      size_t count, bool *known)
+/* Objects of the pool, by the shards that their names belong to. */
+struct listed {
+    struct slice names[NAMES_AT_ONCE]; /* of the shard that is looked at */
+    bool known[NAMES_AT_ONCE];         /* the index says that it is a file */
+    size_t count;
+    uint32_t shards[NAMES_AT_ONCE]; /* of each object that was listed */
+};
+
+static int mark_known(struct slice name, struct slice value, void *context)
 {
-    rados_read_op_t operation = rados_create_read_op();
-    rados_omap_iter_t entries = NULL;
-    char object[INDEX_OBJECT_SIZE];
-    int result = 0, error;
-    size_t i = 0;
+    struct listed *listed = context;
+    struct index_entry entry;
+    size_t i;
 
-    index_shard_object(shard, object);
-    rados_read_op_omap_get_vals_by_keys2(operation, names, count, lens, &entries, &result);
-    error = rados_read_op_operate(operation, scrub->index, object, LIBRADOS_OPERATION_NOFLAG);
-    error = error < 0 ? error : result;
-    while (error == 0) {
-        char *key, *value;
-        size_t key_len, len;
-        struct index_entry entry;
+    if (!index_entry_decode(value, &entry) || entry.kind != INDEX_FILE)
+        return 0;
+    for (i = 0; i < listed->count; i++)
+        if (slice_equals(listed->names[i], name))
+            listed->known[i] = true;
+    return 0;
+}
 
-        error = rados_omap_get_next2(entries, &key, &value, &key_len, &len);
-        if (error < 0 || key == NULL)
-            break;
-        if (!index_entry_decode((struct slice){value, len}, &entry) || entry.kind != INDEX_FILE)
-            continue;
-        for (i = 0; i < count; i++)
-            if (slice_equals((struct slice){names[i], lens[i]}, (struct slice){key, key_len}))
-                known[i] = true;
-    }
-    if (entries != NULL)
-        rados_omap_get_end(entries);
-    rados_release_read_op(operation);
-    return error == -ENOENT ? 0 : error;
+static struct slice name_of(const rados_object_list_item *item)
+{
+    return (struct slice){item->oid, item->oid_length};
 }
 
 static int look_at_names_of_shard(struct scrub *scrub, uint32_t shard, const rados_object_list_item *items,
-                                  size_t count)
+                                  size_t count, struct listed *listed)
 {
-    const char **names = xcalloc(count, sizeof(*names));
-    size_t *lens = xcalloc(count, sizeof(*lens)), i, found = 0;
-    bool *known = xcalloc(count, sizeof(*known));
-    int error = 0;
+    int error;
+    size_t i;
 
+    listed->count = 0;
     for (i = 0; i < count; i++) {
-        struct slice name = {items[i].oid, items[i].oid_length};
-        /* Another program may use longer names than a file of ours can have. */
-        if (name_problem(name) != NULL || index_shard(name, scrub->layout->index_shards) != shard)
+        if (listed->shards[i] != shard)
             continue;
-        names[found] = name.base;
-        lens[found++] = name.len;
+        listed->known[listed->count] = false;
+        listed->names[listed->count++] = name_of(&items[i]);
     }
-    if (found != 0)
-        error = mark_known(scrub, shard, names, lens, found, known);
-    for (i = 0; i < found && error == 0; i++)
-        if (!known[i])
-            error = look_at(scrub, (struct slice){names[i], lens[i]});
-    free(names);
-    free(lens);
-    free(known);
+    if (listed->count == 0)
+        return 0;
+    error = blocking_index_look_up(scrub->index, shard, listed->names, listed->count, mark_known, listed);
+    if (error == -ENOENT)
+        error = 0;
+    for (i = 0; i < listed->count && error == 0; i++)
+        if (!listed->known[i])
+            error = look_at(scrub, listed->names[i]);
     return error;
 }
 
@@ -146,11 +137,17 @@ static int look_at_some_names(struct scrub *scrub)
     rados_object_list_cursor next = rados_object_list_begin(scrub->heads);
     rados_object_list_item *items = xcalloc(NAMES_AT_ONCE, sizeof(*items));
     int count = rados_object_list(scrub->heads, scrub->at, scrub->end, NAMES_AT_ONCE, NULL, 0, items, &next);
-    int error = count < 0 ? count : 0;
-    uint32_t shard;
+    struct listed *listed = xcalloc(1, sizeof(*listed));
+    int error = count < 0 ? count : 0, i;
+    uint32_t shard, shards = scrub->layout->index_shards;
 
-    for (shard = 0; shard < scrub->layout->index_shards && error == 0 && count != 0; shard++)
-        error = look_at_names_of_shard(scrub, shard, items, (size_t)count);
+    /* Another program may use longer names than a file of ours can have. */
+    for (i = 0; i < count; i++)
+        listed->shards[i] =
+            name_problem(name_of(&items[i])) == NULL ? index_shard(name_of(&items[i]), shards) : NO_SHARD;
+    for (shard = 0; shard < shards && error == 0 && count != 0; shard++)
+        error = look_at_names_of_shard(scrub, shard, items, (size_t)count, listed);
+    free(listed);
     if (count >= 0)
         rados_object_list_free((size_t)count, items);
     free(items);
@@ -253,59 +250,57 @@ static void next_shard(struct scrub *scrub)
     buffer_append_text(&scrub->after, "");
 }
 
+/* Some entries of a shard. */
+struct compared {
+    const char *object; /* the shard's */
+    struct comparison list[HEADS_AT_ONCE];
+    size_t count;
+};
+
+static int add_comparison(struct slice name, struct slice value, void *context)
+{
+    struct compared *compared = context;
+    struct comparison *comparison = &compared->list[compared->count++];
+
+    comparison->name = xmemdup0(name.base, name.len);
+    comparison->name_len = name.len;
+    comparison->value = xmemdup0(value.base, value.len);
+    comparison->value_len = value.len;
+    if (!index_entry_decode((struct slice){comparison->value, value.len}, &comparison->entry)) {
+        log_error("the index has an entry that cannot be read, in %s under \"%s\"", compared->object,
+                  comparison->name);
+        comparison->entry = (struct index_entry){.kind = INDEX_FILE};
+    }
+    return 0;
+}
+
 static int look_at_some_entries(struct scrub *scrub)
 {
-    rados_read_op_t operation = rados_create_read_op();
-    struct comparison *list = xcalloc(HEADS_AT_ONCE, sizeof(*list));
-    rados_omap_iter_t entries = NULL;
+    struct compared *compared = xcalloc(1, sizeof(*compared));
     char object[INDEX_OBJECT_SIZE];
-    unsigned char more = 0;
-    size_t count = 0, i;
-    int result = 0, error;
+    int more, error;
+    size_t i;
 
     index_shard_object(scrub->shard, object);
-    rados_read_op_omap_get_vals2(operation, scrub->after.base, "", HEADS_AT_ONCE, &entries, &more, &result);
-    error = rados_read_op_operate(operation, scrub->index, object, LIBRADOS_OPERATION_NOFLAG);
-    error = error < 0 ? error : result;
-    while (error == 0 && count < HEADS_AT_ONCE) {
-        struct comparison *comparison = &list[count];
-        char *key, *value;
-        size_t key_len, len;
-
-        error = rados_omap_get_next2(entries, &key, &value, &key_len, &len);
-        if (error < 0 || key == NULL)
-            break;
-        comparison->name = xmemdup0(key, key_len);
-        comparison->name_len = key_len;
-        comparison->value = xmemdup0(value, len);
-        comparison->value_len = len;
-        count++;
-        if (!index_entry_decode((struct slice){comparison->value, len}, &comparison->entry)) {
-            log_error("the index has an entry that cannot be read, in %s under \"%s\"", object,
-                      comparison->name);
-            comparison->entry = (struct index_entry){.kind = INDEX_FILE};
-        }
-    }
-    if (entries != NULL)
-        rados_omap_get_end(entries);
-    rados_release_read_op(operation);
-
-    if (error == 0) {
-        error = compare_all(scrub, object, list, count);
-        scrub->budget -= count < scrub->budget ? (unsigned)count : scrub->budget;
-    }
+    compared->object = object;
+    more =
+        blocking_omap_read(scrub->index, object, scrub->after.base, HEADS_AT_ONCE, add_comparison, compared);
+    error = more < 0 ? more : compare_all(scrub, object, compared->list, compared->count);
+    if (more >= 0)
+        scrub->budget -= compared->count < scrub->budget ? (unsigned)compared->count : scrub->budget;
     if (error == -ENOENT || (error == 0 && more == 0)) {
         next_shard(scrub);
         error = 0;
     } else if (error == 0) {
+        const struct comparison *last = &compared->list[compared->count - 1];
         scrub->after.len = 0;
-        buffer_append(&scrub->after, list[count - 1].name, list[count - 1].name_len);
+        buffer_append(&scrub->after, last->name, last->name_len);
     }
-    for (i = 0; i < count; i++) {
-        free(list[i].name);
-        free(list[i].value);
+    for (i = 0; i < compared->count; i++) {
+        free(compared->list[i].name);
+        free(compared->list[i].value);
     }
-    free(list);
+    free(compared);
     return error;
 }
 

@@ -79,22 +79,14 @@ static int launch_note(struct rados_call *call, rados_ioctx_t ioctx, rados_compl
 {
     struct store_note *note = note_of(call);
     rados_write_op_t operation = rados_create_write_op();
-    struct buffer value = {NULL, 0, 0};
     char object[GC_OBJECT_SIZE];
     bool makes_room = note->forget || note->entry.kind == GC_DEAD;
 
     gc_object_of_uid(note->key, cluster_layout(note->store->cluster)->gc_shards, object);
-    if (note->forget) {
+    if (note->forget)
         rados_write_op_omap_rm_keys(operation, (const char *const *)&note->key, 1);
-    } else {
-        size_t len;
-
-        gc_entry_encode(&note->entry, &value);
-        len = value.len;
-        rados_write_op_omap_set(operation, (const char *const *)&note->key, (const char *const *)&value.base,
-                                &len, 1);
-        buffer_free(&value);
-    }
+    else
+        gc_entry_add_to_write(operation, note->key, &note->entry);
     /* A full cluster must not keep out what makes room. */
     return store_launch_write(operation, ioctx, completion, object,
                               makes_room ? LIBRADOS_OPERATION_FULL_FORCE : LIBRADOS_OPERATION_NOFLAG);
