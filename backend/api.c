@@ -228,6 +228,32 @@ void api_json_file(struct api *api, yajl_gen gen, struct slice name, uint64_t si
     json_member_string(gen, "type", api_media_type(api, name, media_type));
 }
 
+yajl_gen api_stored_begin(void)
+{
+    yajl_gen gen = json_begin();
+
+    yajl_gen_map_open(gen);
+    json_text(gen, "objects");
+    yajl_gen_array_open(gen);
+    return gen;
+}
+
+void api_stored_add(struct api *api, yajl_gen gen, struct slice name, uint64_t size, int64_t modified_ns,
+                    int64_t expires_ns, const char *etag, struct slice media_type, bool created)
+{
+    yajl_gen_map_open(gen);
+    api_json_file(api, gen, name, size, modified_ns, expires_ns, etag, media_type);
+    json_text(gen, "created");
+    yajl_gen_bool(gen, created);
+    yajl_gen_map_close(gen);
+}
+
+void api_stored_end(yajl_gen gen)
+{
+    yajl_gen_array_close(gen);
+    yajl_gen_map_close(gen);
+}
+
 /* ---- answers that workers make ---- */
 
 static void rendered_free(struct answer *answer)

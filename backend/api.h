@@ -91,6 +91,22 @@ bool api_take_description(struct http_request *request, struct manifest *manifes
  */
 bool api_take_digests(struct http_request *request, struct digests *digests);
 
+/* Digests that a worker computes; the asker's memory until `done`. */
+struct api_computation {
+    struct ask ask; /* first */
+    /* Set by the asker. */
+    unsigned algorithms; /* bits, as in digest.h */
+    /* On a worker, where it may block: gives all bytes to the context. 0 or a negative errno. */
+    int (*feed)(struct api_computation *computation, struct digest_context *context);
+    void (*done)(struct api_computation *computation); /* on the loop, exactly once */
+
+    bool ran;  /* false: too much is waiting already */
+    int error; /* that of `feed` */
+    struct digests digests;
+};
+
+void api_compute_digests(struct api *api, struct executor *home, struct api_computation *computation);
+
 /*
  * Compares the request's body with what was claimed, on a worker when it is a large one; api_digest.c. `done` comes on
  * the loop, at once or later; when it was not `right`, the request has been answered.
@@ -116,6 +132,12 @@ struct slice api_media_type(struct api *api, struct slice name, struct slice kep
  * 0: never), etag, type. */
 void api_json_file(struct api *api, yajl_gen gen, struct slice name, uint64_t size, int64_t modified_ns,
                    int64_t expires_ns, const char *etag, struct slice media_type);
+
+/* The JSON that tells what was stored: begun, each file added, ended; then json_finish is due. */
+yajl_gen api_stored_begin(void);
+void api_stored_add(struct api *api, yajl_gen gen, struct slice name, uint64_t size, int64_t modified_ns,
+                    int64_t expires_ns, const char *etag, struct slice media_type, bool created);
+void api_stored_end(yajl_gen gen);
 
 /* 200 and a body that a worker has made, or the problem that kept it from doing so. */
 struct rendered {

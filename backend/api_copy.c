@@ -45,19 +45,11 @@ static void respond_stored(struct copying *copying, bool created, const char *et
     if (as_text) {
         name_append_line(name, &body);
     } else {
-        yajl_gen gen = json_begin();
+        yajl_gen gen = api_stored_begin();
 
-        yajl_gen_map_open(gen);
-        json_text(gen, "objects");
-        yajl_gen_array_open(gen);
-        yajl_gen_map_open(gen);
-        api_json_file(copying->api, gen, name, manifest->size, manifest->modified_ns, manifest->expires_ns,
-                      etag, manifest->media_type);
-        json_text(gen, "created");
-        yajl_gen_bool(gen, created);
-        yajl_gen_map_close(gen);
-        yajl_gen_array_close(gen);
-        yajl_gen_map_close(gen);
+        api_stored_add(copying->api, gen, name, manifest->size, manifest->modified_ns, manifest->expires_ns,
+                       etag, manifest->media_type, created);
+        api_stored_end(gen);
         json_finish(gen, &body);
     }
     api_append_path(name, &location);

@@ -1,6 +1,7 @@
 /* What a request that makes a file says about it, beside its content: type, metadata, and when it ceases to be. */
 #include "api.h"
 
+#include "decimal.h"
 #include "http_date.h"
 
 #define EXPIRY_SECONDS_MAX 315360000 /* ten years of 365 days */
@@ -28,20 +29,6 @@ static void take_metadata(struct slice name, struct slice value, void *context)
     field->value = value;
 }
 
-/* False unless it is a number from 1 to EXPIRY_SECONDS_MAX. */
-static bool parse_seconds(struct slice text, int64_t *seconds)
-{
-    size_t i;
-
-    *seconds = 0;
-    for (i = 0; i < text.len; i++) {
-        if (text.base[i] < '0' || text.base[i] > '9' || *seconds > EXPIRY_SECONDS_MAX)
-            return false;
-        *seconds = *seconds * 10 + (text.base[i] - '0');
-    }
-    return *seconds >= 1 && *seconds <= EXPIRY_SECONDS_MAX;
-}
-
 /* NULL, or a sentence about what is wrong. Files expire at full seconds, so that X-Expires-At can say when exactly. */
 static const char *take_expiry(const struct http_request *request, int64_t *expires_ns)
 {
@@ -49,13 +36,14 @@ static const char *take_expiry(const struct http_request *request, int64_t *expi
     struct slice in = slice_trim(http_request_list_field(request, "x-expires-in"));
     struct slice at = slice_trim(http_request_list_field(request, "x-expires-at"));
     int64_t now = (clock_realtime_ns() + 999999999) / 1000000000, seconds;
+    uint64_t from_now;
 
     if (in.base != NULL && at.base != NULL)
         return "X-Expires-In and X-Expires-At say the same: only one of them may be there.";
-    if (in.base != NULL && !parse_seconds(in, &seconds))
+    if (in.base != NULL && (!decimal_parse(in, EXPIRY_SECONDS_MAX, &from_now) || from_now == 0))
         return "X-Expires-In has to be a number of seconds from 1 to 315360000 (ten years).";
     if (in.base != NULL)
-        *expires_ns = (now + seconds) * 1000000000;
+        *expires_ns = (now + (int64_t)from_now) * 1000000000;
     if (at.base == NULL)
         return NULL;
     if (!http_date_parse(at, &seconds))

@@ -33,23 +33,75 @@ bool api_take_digests(struct http_request *request, struct digests *digests)
     return problem == NULL;
 }
 
-/* ---- on a worker ---- */
-
-struct computed {
-    struct answer answer; /* first */
-    struct digests digests;
-};
+/* ---- computing on a worker ---- */
 
 struct compute_job {
     struct job job; /* first */
-    struct http_request *request;
-    unsigned algorithms;
+    struct api_computation *computation;
     char key[32];
 };
 
-static void compute(struct http_request *request, unsigned algorithms, struct digests *digests)
+static void ran_free(struct answer *answer)
 {
-    struct digest_context *context = digest_begin(algorithms);
+    free(answer);
+}
+
+/* The answer says that it ran; what came of it stands in the computation. */
+static struct answer *run_compute(struct job *base)
+{
+    struct api_computation *computation = ((struct compute_job *)base)->computation;
+    struct digest_context *context = digest_begin(computation->algorithms);
+    struct answer *ran = xcalloc(1, sizeof(*ran));
+
+    computation->error = computation->feed(computation, context);
+    digest_finish(context, &computation->digests);
+    atomic_init(&ran->references, 1);
+    ran->free = ran_free;
+    return ran;
+}
+
+static void compute_job_free(struct job *job)
+{
+    free(job);
+}
+
+static void on_computed(struct ask *ask)
+{
+    struct api_computation *computation = (struct api_computation *)ask;
+
+    computation->ran = ask->answer != NULL;
+    if (ask->answer != NULL)
+        answer_release(ask->answer);
+    computation->done(computation);
+}
+
+void api_compute_digests(struct api *api, struct executor *home, struct api_computation *computation)
+{
+    struct compute_job *job = xcalloc(1, sizeof(*job));
+
+    computation->ask.home = home;
+    computation->ask.done = on_computed;
+    job->job.run = run_compute;
+    job->job.free = compute_job_free;
+    job->computation = computation;
+    /* Nobody else asks for this one. */
+    snprintf(job->key, sizeof(job->key), "digest %p", (void *)computation);
+    job->job.key = job->key;
+    workers_ask(api->workers, &job->job, &computation->ask);
+}
+
+/* ---- the body of a request ---- */
+
+struct verification {
+    struct api_computation computation; /* first */
+    struct http_request *request;
+    struct digests claimed;
+    void (*done)(void *context, bool right);
+    void *context;
+};
+
+static void feed_body(struct http_request *request, struct digest_context *context)
+{
     struct slice body = http_request_body(request);
 
     while (body.len != 0) {
@@ -60,39 +112,13 @@ static void compute(struct http_request *request, unsigned algorithms, struct di
         body.base += piece.len;
         body.len -= piece.len;
     }
-    digest_finish(context, digests);
 }
 
-static void computed_free(struct answer *answer)
+static int feed(struct api_computation *computation, struct digest_context *context)
 {
-    free(answer);
+    feed_body(((struct verification *)computation)->request, context);
+    return 0;
 }
-
-static struct answer *run_compute(struct job *base)
-{
-    struct compute_job *job = (struct compute_job *)base;
-    struct computed *computed = xcalloc(1, sizeof(*computed));
-
-    atomic_init(&computed->answer.references, 1);
-    computed->answer.free = computed_free;
-    compute(job->request, job->algorithms, &computed->digests);
-    return &computed->answer;
-}
-
-static void compute_job_free(struct job *job)
-{
-    free(job);
-}
-
-/* ---- on the loop ---- */
-
-struct verification {
-    struct ask ask; /* first */
-    struct http_request *request;
-    struct digests claimed;
-    void (*done)(void *context, bool right);
-    void *context;
-};
 
 static bool judge(struct http_request *request, const struct digests *claimed, const struct digests *computed)
 {
@@ -109,18 +135,15 @@ static bool judge(struct http_request *request, const struct digests *claimed, c
     return false;
 }
 
-static void on_computed(struct ask *ask)
+static void on_body_computed(struct api_computation *computation)
 {
-    struct verification *verification = (struct verification *)ask;
-    struct computed *computed = (struct computed *)ask->answer;
+    struct verification *verification = (struct verification *)computation;
     bool right = false;
 
-    if (computed == NULL) {
+    if (computation->ran)
+        right = judge(verification->request, &verification->claimed, &computation->digests);
+    else
         problem_respond(verification->request, PROBLEM_OVERLOADED, NULL);
-    } else {
-        right = judge(verification->request, &verification->claimed, &computed->digests);
-        answer_release(&computed->answer);
-    }
     verification->done(verification->context, right);
     free(verification);
 }
@@ -129,33 +152,27 @@ void api_verify_body(struct api *api, struct http_request *request, const struct
                      void (*done)(void *context, bool right), void *context)
 {
     struct verification *verification;
-    struct compute_job *job;
-    struct digests computed;
 
     if (claimed->known == 0) {
         done(context, true);
         return;
     }
     if (http_request_body(request).len <= AT_ONCE_SIZE_MAX) {
-        compute(request, claimed->known, &computed);
+        struct digest_context *digesting = digest_begin(claimed->known);
+        struct digests computed;
+
+        feed_body(request, digesting);
+        digest_finish(digesting, &computed);
         done(context, judge(request, claimed, &computed));
         return;
     }
     verification = xcalloc(1, sizeof(*verification));
-    verification->ask.home = http_request_loop(request);
-    verification->ask.done = on_computed;
+    verification->computation.algorithms = claimed->known;
+    verification->computation.feed = feed;
+    verification->computation.done = on_body_computed;
     verification->request = request;
     verification->claimed = *claimed;
     verification->done = done;
     verification->context = context;
-
-    job = xcalloc(1, sizeof(*job));
-    job->job.run = run_compute;
-    job->job.free = compute_job_free;
-    job->request = request;
-    job->algorithms = claimed->known;
-    /* Nobody else asks for this one. */
-    snprintf(job->key, sizeof(job->key), "digest %p", (void *)verification);
-    job->job.key = job->key;
-    workers_ask(api->workers, &job->job, &verification->ask);
+    api_compute_digests(api, http_request_loop(request), &verification->computation);
 }

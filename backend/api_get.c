@@ -262,7 +262,7 @@ void api_get(struct api *api, struct http_request *request, struct slice name)
     memcpy(get->name_storage, name.base, name.len);
     get->name = (struct slice){get->name_storage, name.len};
     /* A range is for GET only (RFC 9110, 14.2). */
-    if (get->content_wanted && http_request_list_field(request, "range").base != NULL)
+    if (get->content_wanted)
         get->ranges = ranges_parse(http_request_list_field(request, "range"));
 
     /* One range comes with the head. For several all of it is read first, if it lies in the head. */

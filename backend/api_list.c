@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "decimal.h"
 #include "name.h"
 #include "query.h"
 #include "xalloc.h"
@@ -33,15 +34,11 @@ static void list_job_free(struct job *base)
 
 static bool parse_limit(struct slice text, unsigned *limit)
 {
-    size_t i;
+    uint64_t number;
+    bool well = decimal_parse(text, LIST_LIMIT_MAX, &number) && number != 0;
 
-    *limit = 0;
-    for (i = 0; i < text.len; i++) {
-        if (text.base[i] < '0' || text.base[i] > '9' || *limit > LIST_LIMIT_MAX)
-            return false;
-        *limit = *limit * 10 + (unsigned)(text.base[i] - '0');
-    }
-    return *limit >= 1 && *limit <= LIST_LIMIT_MAX;
+    *limit = (unsigned)number;
+    return well;
 }
 
 static const char *take_text(struct buffer *into, struct slice value)

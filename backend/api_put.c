@@ -69,8 +69,7 @@ static void respond_stored(struct upload *upload)
     bool as_text = http_request_wants_text(request);
     struct buffer json = {NULL, 0, 0}, location = {NULL, 0, 0};
 
-    yajl_gen_array_close(upload->stored);
-    yajl_gen_map_close(upload->stored);
+    api_stored_end(upload->stored);
     json_finish(upload->stored, &json);
 
     if (upload->form.count == 1) {
@@ -110,12 +109,9 @@ static void on_stored(struct store_put *put)
         return;
     }
     upload->any_created = upload->any_created || put->created;
-    yajl_gen_map_open(upload->stored);
-    api_json_file(upload->api, upload->stored, put->name, upload->manifest.size, upload->manifest.modified_ns,
-                  upload->manifest.expires_ns, put->etag, upload->manifest.media_type);
-    json_text(upload->stored, "created");
-    yajl_gen_bool(upload->stored, put->created);
-    yajl_gen_map_close(upload->stored);
+    api_stored_add(upload->api, upload->stored, put->name, upload->manifest.size,
+                   upload->manifest.modified_ns, upload->manifest.expires_ns, put->etag,
+                   upload->manifest.media_type, put->created);
     name_append_line(put->name, &upload->stored_text);
 
     upload->next++;
@@ -188,10 +184,7 @@ static void on_verified(void *context, bool right)
         upload_free(upload);
         return;
     }
-    upload->stored = json_begin();
-    yajl_gen_map_open(upload->stored);
-    json_text(upload->stored, "objects");
-    yajl_gen_array_open(upload->stored);
+    upload->stored = api_stored_begin();
     store_next(upload);
 }
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "decimal.h"
 #include "name.h"
 #include "query.h"
 #include "store_upload.h"
@@ -91,19 +92,6 @@ static void on_begun(struct store_upload_create *create)
     beginning_free(beginning);
 }
 
-static bool parse_number(struct slice text, uint64_t most, uint64_t *number)
-{
-    size_t i;
-
-    *number = 0;
-    for (i = 0; i < text.len; i++) {
-        if (text.base[i] < '0' || text.base[i] > '9' || *number > most / 10)
-            return false;
-        *number = *number * 10 + (uint64_t)(text.base[i] - '0');
-    }
-    return text.len != 0 && *number <= most;
-}
-
 /* NULL, or a sentence; *kind is of it. */
 static const char *take_parameter(struct beginning *beginning, struct slice name, struct slice value,
                                   bool *name_seen, enum problem *kind)
@@ -117,7 +105,7 @@ static const char *take_parameter(struct beginning *beginning, struct slice name
     }
     if (slice_is(name, "size") && !beginning->record.declared) {
         beginning->record.declared = true;
-        if (!parse_number(value, UINT64_MAX / 16, &beginning->record.size))
+        if (!decimal_parse(value, UINT64_MAX / 16, &beginning->record.size))
             return "size has to be a number of bytes.";
         *kind = PROBLEM_TOO_LARGE;
         return beginning->record.size > UPLOAD_FILE_SIZE_MOST ? "A file can have 5 TiB at most." : NULL;
@@ -219,7 +207,7 @@ static void put_part(struct api *api, struct http_request *request, const char *
     struct digests claimed;
     uint64_t number;
 
-    if (!parse_number(number_text, 99999999, &number)) {
+    if (!decimal_parse(number_text, 99999999, &number)) {
         problem_respond(request, PROBLEM_BAD_PART,
                         "The path has to be /uploads/ID/N, N the number of the part from 0 on.");
         return;
@@ -252,7 +240,7 @@ struct working {
     struct digests claimed;
     struct store_upload_publish publish;
     struct store_upload_delete deletion;
-    struct ask ask;
+    struct api_computation computation;
 };
 
 static void working_free(struct working *working)
@@ -351,21 +339,12 @@ static void respond_published(struct working *working, bool created, const char 
 {
     const struct upload_record *record = &working->read.record;
     struct buffer location = {NULL, 0, 0};
-    yajl_gen gen = json_begin();
+    yajl_gen gen = api_stored_begin();
 
-    yajl_gen_map_open(gen);
-    json_text(gen, "objects");
-    yajl_gen_array_open(gen);
-    yajl_gen_map_open(gen);
-    api_json_file(working->api, gen, record->name, size, modified_ns, record->manifest.expires_ns, etag,
-                  record->manifest.media_type);
-    json_text(gen, "created");
-    yajl_gen_bool(gen, created);
-    yajl_gen_map_close(gen);
-    yajl_gen_array_close(gen);
-    yajl_gen_map_close(gen);
-    buffer_append_text(&location, "/objects/");
-    percent_encode(record->name, true, &location);
+    api_stored_add(working->api, gen, record->name, size, modified_ns, record->manifest.expires_ns, etag,
+                   record->manifest.media_type, created);
+    api_stored_end(gen);
+    api_append_path(record->name, &location);
     http_add_field(working->request, "Location", buffer_slice(&location));
     buffer_free(&location);
     http_add_field_text(working->request, "ETag", etag);
@@ -411,23 +390,6 @@ static void respond_mismatch(struct working *working, const char *algorithm)
 
 /* ---- digests that only reading all of it again can tell ---- */
 
-struct computed {
-    struct answer answer; /* first */
-    enum store_result result;
-    struct digests digests;
-};
-
-struct compute_job {
-    struct job job; /* first */
-    struct working *working;
-    char key[32];
-};
-
-static void computed_free(struct answer *answer)
-{
-    free(answer);
-}
-
 static int read_part(rados_ioctx_t ioctx, const char *object, uint64_t size, char *piece,
                      struct digest_context *context)
 {
@@ -445,8 +407,10 @@ static int read_part(rados_ioctx_t ioctx, const char *object, uint64_t size, cha
 }
 
 /* Blocks. A part never changes, so what is read here is what will be published. */
-static int read_parts(struct working *working, struct digest_context *context)
+static int read_parts(struct api_computation *computation, struct digest_context *context)
 {
+    const struct working *working =
+        (struct working *)((char *)computation - offsetof(struct working, computation));
     const struct store_upload_read *read = &working->read;
     char *piece, object[STRIPE_OBJECT_SIZE];
     rados_ioctx_t ioctx;
@@ -465,59 +429,34 @@ static int read_parts(struct working *working, struct digest_context *context)
     return error;
 }
 
-static struct answer *run_compute(struct job *base)
+static void on_computed(struct api_computation *computation)
 {
-    struct working *working = ((struct compute_job *)base)->working;
-    struct computed *computed = xcalloc(1, sizeof(*computed));
-    struct digest_context *context = digest_begin(working->claimed.known);
-    int error = read_parts(working, context);
+    struct working *working = (struct working *)((char *)computation - offsetof(struct working, computation));
+    enum store_result result = STORE_OK;
+    int wrong;
 
-    atomic_init(&computed->answer.references, 1);
-    computed->answer.free = computed_free;
-    computed->result = STORE_OK;
-    if (error < 0)
-        computed->result =
-            store_result_of_errno(working->api->store, error, "cannot read the parts of upload", working->id);
-    digest_finish(context, &computed->digests);
-    return &computed->answer;
-}
-
-static void compute_job_free(struct job *job)
-{
-    free(job);
-}
-
-static void on_computed(struct ask *ask)
-{
-    struct working *working = (struct working *)((char *)ask - offsetof(struct working, ask));
-    struct computed *computed = (struct computed *)ask->answer;
-    enum store_result result = computed != NULL ? computed->result : STORE_UNAVAILABLE;
-    int wrong = result == STORE_OK ? digests_compare(&working->claimed, &computed->digests) : -1;
-
-    if (computed != NULL)
-        answer_release(&computed->answer);
+    if (!computation->ran)
+        result = STORE_UNAVAILABLE;
+    else if (computation->error < 0)
+        result = store_result_of_errno(working->api->store, computation->error,
+                                       "cannot read the parts of upload", working->id);
     if (result != STORE_OK) {
         problem_respond(working->request, problem_of(result), NULL);
         working_free(working);
-    } else if (wrong >= 0) {
-        respond_mismatch(working, digest_name((enum digest_algorithm)wrong));
-    } else {
-        step_publish(working);
+        return;
     }
+    wrong = digests_compare(&working->claimed, &computation->digests);
+    if (wrong >= 0)
+        respond_mismatch(working, digest_name((enum digest_algorithm)wrong));
+    else
+        step_publish(working);
 }
 
 static void step_compute(struct working *working)
 {
-    struct compute_job *job = xcalloc(1, sizeof(*job));
-
-    working->ask.home = http_request_loop(working->request);
-    working->ask.done = on_computed;
-    job->job.run = run_compute;
-    job->job.free = compute_job_free;
-    job->working = working;
-    snprintf(job->key, sizeof(job->key), "digest %p", (void *)working);
-    job->job.key = job->key;
-    workers_ask(working->api->workers, &job->job, &working->ask);
+    working->computation = (struct api_computation){
+        .algorithms = working->claimed.known, .feed = read_parts, .done = on_computed};
+    api_compute_digests(working->api, http_request_loop(working->request), &working->computation);
 }
 
 static void step_verify(struct working *working)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "decimal.h"
 #include "field.h"
 #include "json.h"
 #include "little_endian.h"
@@ -154,16 +155,8 @@ void upload_part_encode(const struct upload_part *part, struct buffer *to)
 
 bool upload_part_decode(struct slice key, struct slice value, struct upload_part *part)
 {
-    size_t i;
-
-    if (key.len != 8 || value.len != 12)
+    if (key.len != 8 || value.len != 12 || !decimal_parse(key, 99999999, &part->number))
         return false;
-    part->number = 0;
-    for (i = 0; i < key.len; i++) {
-        if (key.base[i] < '0' || key.base[i] > '9')
-            return false;
-        part->number = part->number * 10 + (uint64_t)(key.base[i] - '0');
-    }
     part->size = little_endian_read(value.base, 8);
     part->crc32c = (uint32_t)little_endian_read(value.base + 8, 4);
     return true;
