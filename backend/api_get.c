@@ -251,6 +251,7 @@ void api_get(struct api *api, struct http_request *request, struct slice name)
     static const struct range all = {RANGE_NONE, 0, 0, 0};
     struct get *get;
     struct conditions conditions;
+    bool one_range;
 
     if (!api_take_conditions(request, &conditions))
         return;
@@ -265,8 +266,12 @@ void api_get(struct api *api, struct http_request *request, struct slice name)
     if (get->content_wanted)
         get->ranges = ranges_parse(http_request_list_field(request, "range"));
 
-    /* One range comes with the head. For several all of it is read first, if it lies in the head. */
+    /*
+     * One range comes with the head. For several all of it is read first, if it lies in the head; and so it is when
+     * If-Range may turn one range into the whole file.
+     */
+    one_range = get->ranges.count == 1 && conditions.if_range.base == NULL;
     get->reader = store_reader_open(api->store, http_request_loop(request), name,
-                                    get->ranges.count == 1 ? &get->ranges.list[0] : &all, get->content_wanted,
+                                    one_range ? &get->ranges.list[0] : &all, get->content_wanted,
                                     &reader_callbacks, get);
 }

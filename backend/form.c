@@ -110,6 +110,19 @@ static void decode_filename(struct slice raw, struct buffer *to)
     }
 }
 
+/* What no field of an answer can carry, and the media type becomes one. */
+static bool holds_control_character(struct slice text)
+{
+    size_t i;
+
+    for (i = 0; i < text.len; i++) {
+        unsigned char byte = (unsigned char)text.base[i];
+        if ((byte < 0x20 && byte != '\t') || byte == 0x7f)
+            return true;
+    }
+    return false;
+}
+
 struct part_head {
     bool is_file;
     struct slice filename;
@@ -155,6 +168,8 @@ static const char *parse_part_head(struct slice text, struct part_head *head)
             if (problem != NULL)
                 return problem;
         } else if (slice_is_ignoring_case(name, "content-type")) {
+            if (holds_control_character(value))
+                return "A part of the form has a Content-Type with a control character.";
             head->media_type = value;
         }
     }

@@ -19,7 +19,7 @@
 
 struct form_file {
     struct slice name;       /* decoded; points into the form's own storage */
-    struct slice media_type; /* absent when the part has none */
+    struct slice media_type; /* absent when the part has none; without control characters, but tabs */
     struct slice content;    /* points into the body */
 };
 

@@ -9,8 +9,9 @@ void http_date_format(int64_t seconds, char text[HTTP_DATE_SIZE])
     time_t time = (time_t)seconds;
     struct tm utc;
 
-    /* The process stays in the C locale, so the names are the English ones. */
-    if (gmtime_r(&time, &utc) == NULL ||
+    /* The process stays in the C locale, so the names are the English ones. strftime writes years before 1000 with
+     * fewer than the four digits that a date has, and the others that do not fit make it fail. */
+    if (gmtime_r(&time, &utc) == NULL || utc.tm_year < 1000 - 1900 ||
         strftime(text, HTTP_DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &utc) == 0)
         strcpy(text, "Thu, 01 Jan 1970 00:00:00 GMT");
 }

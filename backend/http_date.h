@@ -9,6 +9,7 @@
 
 #define HTTP_DATE_SIZE 30 /* with the NUL */
 
+/* A time whose year has not four digits becomes the one of 1970-01-01T00:00:00Z. */
 void http_date_format(int64_t seconds, char text[HTTP_DATE_SIZE]);
 
 /* All three forms that RFC 9110 asks a recipient to take. False when it is none of them. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "json.h"
+#include "name.h"
 
 #define LAYOUT_OBJECT    "layout"
 #define LAYOUT_SIZE_MAX  4096
@@ -45,6 +46,7 @@ static bool take_number(yajl_val tree, const char *key, int64_t otherwise, int64
     return value >= 1 && value <= most;
 }
 
+/* yajl makes bytes that are not UTF-8 of half a surrogate pair, and no JSON could give them back. */
 static const char *decode_tree(yajl_val tree, struct layout *layout)
 {
     const char *data_pool = json_text_at(tree, "data_pool", "");
@@ -55,7 +57,7 @@ static const char *decode_tree(yajl_val tree, struct layout *layout)
         !take_number(tree, "index_shards", 0, SHARDS_MOST, &layout->index_shards) ||
         !take_number(tree, "index_journals", JOURNALS, JOURNALS_MOST, &layout->index_journals) ||
         !take_number(tree, "gc_shards", 0, SHARDS_MOST, &layout->gc_shards) || data_pool[0] == '\0' ||
-        strlen(data_pool) >= sizeof(layout->data_pool))
+        strlen(data_pool) >= sizeof(layout->data_pool) || !utf8_is_valid(slice_of(data_pool)))
         return "it is damaged";
     strcpy(layout->data_pool, data_pool);
     return NULL;

@@ -209,7 +209,7 @@ static enum store_result verify_head(struct store_reader *reader)
 {
     const struct manifest *manifest = &reader->head.manifest;
     const struct piece *piece = piece_at(reader, 0);
-    struct digests found;
+    struct digests found = {0};
 
     if (!reader->content_wanted || manifest->stripe_size != 0 || piece->offset != 0 ||
         piece->len != manifest->size)
@@ -276,6 +276,9 @@ static bool is_to_be_filled(struct store_reader *reader, struct piece *piece)
     if (!reader->content_wanted || reader->head.manifest.stripe_size != 0 ||
         reader->head.manifest.size > stripe_size ||
         !range_resolve(&reader->range, reader->head.manifest.size, &offset, &length) || length == 0)
+        return false;
+    /* More than the range came, and all of it can be verified. */
+    if (piece->offset == 0 && piece->len == reader->head.manifest.size)
         return false;
     if (offset != piece->offset)
         piece->len = 0;
@@ -383,19 +386,23 @@ static int launch_piece(struct rados_call *call, rados_ioctx_t ioctx, rados_comp
 /* Of a stripe's blocks that have come. One without checksums is of before there were any. */
 static int verify_blocks(struct store_reader *reader, const struct piece *piece)
 {
-    uint64_t stripe_size = reader->head.manifest.stripe_size, bad_block;
+    const struct manifest *manifest = &reader->head.manifest;
+    uint64_t stripe_size = manifest->stripe_size, in_stripe = piece->offset % stripe_size;
+    uint64_t stripe = piece->offset - in_stripe, left = manifest->size - stripe;
+    uint64_t stripe_len = left < stripe_size ? left : stripe_size, bad_block = in_stripe / STRIPE_BLOCK_SIZE;
     char object[STRIPE_OBJECT_SIZE];
     const char *name, *value;
     size_t len;
 
     stripe_object(reader->head.uid, piece->offset / stripe_size, object);
     if (piece->len != piece->wanted)
-        return damaged(reader, object, piece->offset % stripe_size + piece->len);
+        return damaged(reader, object, in_stripe + piece->len);
     while (rados_getxattrs_next(piece->xattrs, &name, &value, &len) == 0 && name != NULL) {
         if (strcmp(name, STRIPE_XATTR_CHECKSUMS) != 0)
             continue;
-        if (!stripe_check((struct slice){value, len}, piece->offset % stripe_size / STRIPE_BLOCK_SIZE,
-                          (struct slice){piece->bytes, piece->len}, &bad_block))
+        if (len != stripe_checksums_size(stripe_len) ||
+            !stripe_check((struct slice){value, len}, bad_block, (struct slice){piece->bytes, piece->len},
+                          &bad_block))
             return damaged(reader, object, bad_block * STRIPE_BLOCK_SIZE);
     }
     return 0;
@@ -410,8 +417,14 @@ static void on_piece(struct rados_call *call)
     piece->len = piece->brought;
     if (piece->error >= 0 && piece->xattrs_result < 0)
         piece->error = piece->xattrs_result;
-    if (piece->error >= 0 && reader->head.manifest.stripe_size != 0 && !reader->closed)
-        piece->error = verify_blocks(reader, piece);
+    if (reader->head.manifest.stripe_size != 0 && !reader->closed) {
+        if (piece->error >= 0)
+            piece->error = verify_blocks(reader, piece);
+        else if (piece->error == -ENOENT)
+            log_warn("\"%s\": the download breaks off, its stripe %s.%" PRIu64
+                     " is not there: it was replaced longer ago than --download-grace, or the stripe is lost",
+                     reader->object, reader->head.uid, piece->offset / reader->head.manifest.stripe_size);
+    }
     /* A version has one size: if it is shorter than its manifest said, something else is wrong. */
     if (piece->error >= 0 && piece->len != piece->wanted)
         piece->error = -EIO;

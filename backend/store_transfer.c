@@ -83,7 +83,8 @@ static bool is_as_written(const struct store_transfer_stripe *stripe, size_t siz
     while (stripe->xattrs != NULL && rados_getxattrs_next(stripe->xattrs, &name, &value, &len) == 0 &&
            name != NULL)
         if (strcmp(name, STRIPE_XATTR_CHECKSUMS) == 0 &&
-            !stripe_check((struct slice){value, len}, 0, bytes, &bad_block))
+            (len != stripe_checksums_size(size) ||
+             !stripe_check((struct slice){value, len}, 0, bytes, &bad_block)))
             return false;
     return true;
 }

@@ -23,6 +23,11 @@ static struct slice next_block(struct slice *rest)
     return block;
 }
 
+size_t stripe_checksums_size(uint64_t len)
+{
+    return (size_t)(len / STRIPE_BLOCK_SIZE + (len % STRIPE_BLOCK_SIZE != 0)) * CHECKSUM_SIZE;
+}
+
 uint32_t stripe_checksums(struct slice content, struct buffer *to)
 {
     uint32_t whole = 0;

@@ -25,6 +25,9 @@ static inline uint64_t stripe_count(uint64_t size, uint64_t stripe_size)
 #define STRIPE_OBJECT_SIZE (32 + 22)
 void stripe_object(const char *uid, uint64_t number, char object[STRIPE_OBJECT_SIZE]);
 
+/* How many bytes the checksums of a stripe of `len` bytes take. */
+size_t stripe_checksums_size(uint64_t len);
+
 /* Appends the checksums of a stripe with this content, and returns the CRC-32C of all of it. */
 uint32_t stripe_checksums(struct slice content, struct buffer *to);
 

@@ -87,7 +87,8 @@ class Backend:
     def close(self):
         if self.process is None:
             return
-        if self.process.poll() is None:
+        running = self.process.poll() is None
+        if running:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
@@ -95,6 +96,10 @@ class Backend:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+        # SIGKILL is what a test sends, and a fault point.
+        status = self.process.returncode
+        assert status == 0 if running else status >= 0 or status == -signal.SIGKILL, \
+            f"{self.address} ended with {status}:\n{self.log[-4000:]}"
         errors = [line for line in self.log.splitlines() if re.match(r"\S+Z error ", line)
                   and not any(re.search(pattern, line) for pattern in self.expected)]
         assert not errors, "\n".join(errors)

@@ -62,8 +62,12 @@ class Pool:
 
     def heads(self):
         """name → its xattrs."""
+        found = {}
         with self.ioctx() as ioctx:
-            return {name: dict(ioctx.get_xattrs(name)) for name in self.objects()}
+            for name in self.objects():
+                with contextlib.suppress(rados.ObjectNotFound):  # It went after it had been listed.
+                    found[name] = dict(ioctx.get_xattrs(name))
+        return found
 
     def stripes(self):
         """uid → the numbers of its stripes."""

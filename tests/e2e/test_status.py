@@ -113,10 +113,11 @@ def test_status_follows_what_is_stored(files, stack):
         return wait_for(there, 30, "all objects to be counted", 0.2)
 
     before = pool()
-    for number in range(3):
-        files.put(files.name(str(number)), bytes(100_000))
+    for number in range(100):
+        assert files.put(files.name(str(number)), bytes(1000)).status == 201
     after = pool()
-    assert after["objects"] == before["objects"] + 3
+    # The backends' own objects come and go besides: journals, and the log of what is to be collected.
+    assert abs(after["objects"] - before["objects"] - 100) <= 30
     assert after["writes"] > before["writes"]
 
 

@@ -4,7 +4,8 @@
 
 #include "http_date.h"
 
-#define LAST_SECOND_OF_9999 INT64_C(253402300799)
+#define FIRST_SECOND_OF_1000 INT64_C(-30610224000)
+#define LAST_SECOND_OF_9999  INT64_C(253402300799)
 
 static void test_format(void **state)
 {
@@ -12,11 +13,16 @@ static void test_format(void **state)
         int64_t seconds;
         const char *text;
     } rows[] = {
-        {0, "Thu, 01 Jan 1970 00:00:00 GMT"},          {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},
-        {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},  {1709251199, "Thu, 29 Feb 2024 23:59:59 GMT"},
-        {2147483647, "Tue, 19 Jan 2038 03:14:07 GMT"}, {2147483648, "Tue, 19 Jan 2038 03:14:08 GMT"},
-        {4294967296, "Sun, 07 Feb 2106 06:28:16 GMT"}, {LAST_SECOND_OF_9999, "Fri, 31 Dec 9999 23:59:59 GMT"},
+        {0, "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},
+        {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},
+        {1709251199, "Thu, 29 Feb 2024 23:59:59 GMT"},
+        {2147483647, "Tue, 19 Jan 2038 03:14:07 GMT"},
+        {2147483648, "Tue, 19 Jan 2038 03:14:08 GMT"},
+        {4294967296, "Sun, 07 Feb 2106 06:28:16 GMT"},
+        {LAST_SECOND_OF_9999, "Fri, 31 Dec 9999 23:59:59 GMT"},
         {-1, "Wed, 31 Dec 1969 23:59:59 GMT"},
+        {FIRST_SECOND_OF_1000, "Wed, 01 Jan 1000 00:00:00 GMT"},
     };
     size_t i;
 
@@ -31,7 +37,12 @@ static void test_format(void **state)
 /* A time that no four-digit year can tell is still a well-formed date. */
 static void test_format_out_of_range(void **state)
 {
-    static const int64_t times[] = {LAST_SECOND_OF_9999 + 1, INT64_MAX};
+    static const int64_t times[] = {LAST_SECOND_OF_9999 + 1,
+                                    INT64_MAX,
+                                    FIRST_SECOND_OF_1000 - 1,
+                                    INT64_C(-62200000000),  /* the year -1 */
+                                    INT64_C(-100000000000), /* a year of four digits and a sign */
+                                    INT64_MIN};
     size_t i;
 
     (void)state;

@@ -40,6 +40,7 @@ static void test_refused(void **state)
         "{\"format\":1,\"stripe_size\":1,\"index_journals\":65," REST,
         "{\"format\":1,\"stripe_size\":1,\"index_shards\":1,\"gc_shards\":1,\"data_pool\":\"\"}",
         "{\"format\":1,\"stripe_size\":1,\"index_shards\":1,\"gc_shards\":1}",
+        "{\"format\":1,\"stripe_size\":1,\"index_shards\":1,\"gc_shards\":1,\"data_pool\":\"d\\ude00\"}",
     };
     struct layout layout;
     size_t i;

@@ -64,6 +64,27 @@ static void test_whole_and_parts(void **state)
     buffer_free(&checksums);
 }
 
+static void test_checksums_size(void **state)
+{
+    static const struct {
+        const char *what;
+        uint64_t len;
+        size_t size;
+    } rows[] = {
+        {"nothing", 0, 0},
+        {"a byte", 1, 4},
+        {"a block", STRIPE_BLOCK_SIZE, 4},
+        {"a block and a byte", STRIPE_BLOCK_SIZE + 1, 8},
+        {"two blocks", 2 * STRIPE_BLOCK_SIZE, 8},
+        {"4 MiB", 16 * STRIPE_BLOCK_SIZE, 64},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < COUNT_OF(rows); i++)
+        assert_row(stripe_checksums_size(rows[i].len) == rows[i].size, rows[i].what);
+}
+
 static void test_damage(void **state)
 {
     struct buffer checksums = {NULL, 0, 0};
@@ -92,6 +113,7 @@ int main(void)
         cmocka_unit_test(test_name),
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_whole_and_parts),
+        cmocka_unit_test(test_checksums_size),
         cmocka_unit_test(test_damage),
     };
 
