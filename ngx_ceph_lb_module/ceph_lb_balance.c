@@ -1,70 +1,65 @@
 #include "ceph_lb_balance.h"
 
-#include <assert.h>
-#include <stdlib.h>
-#include <string.h>
+#include <math.h>
 
-struct ceph_lb_state_s {
-    ceph_lb_state_t  *next;     /* in its bucket */
-    ceph_lb_backend_t key;      /* only the address counts */
-    size_t            lists;    /* that are bound to it */
-    int64_t           current;  /* place in the rotation */
-    uint32_t          requests; /* under way */
-    int               failed;
-    long              checked; /* when it failed, or was last tried since */
-};
+#define NOBODY SIZE_MAX
 
-/* Backends of a lower class are used first. */
 enum {
-    CLASS_PRIMARY,
-    CLASS_BACKUP,
-    CLASS_FAILED_PRIMARY,
-    CLASS_FAILED_BACKUP,
-    CLASS_NONE,
+    DRAWS_MORE = 8, /* than members, before all of them are looked at */
 };
 
-static ceph_lb_state_t *
-find_or_create(ceph_lb_balance_t *balance, const ceph_lb_backend_t *b);
-static void release(ceph_lb_balance_t *balance, ceph_lb_state_t *state);
-static int  class_of(
-     const ceph_lb_list_t *list, size_t i, const uintptr_t *tried, long now);
+/* The slowest that a backend starts: this part of its weight. */
+#define WARMTH_LEAST 0.05
+
+/* An average that nothing was added to loses half of its worth in this time. */
+#define LATENCY_HALVES_MS 1000
+
+typedef size_t (*find_pt)(
+    const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+
+static int find_and_take(
+    const ceph_lb_choice_t *c,
+    const ceph_lb_tier_t   *tier,
+    find_pt                 find,
+    ceph_lb_pick_t         *pick);
+static size_t
+find_by_turn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static size_t
+find_least_conn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static size_t
+find_of_two(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static size_t
+find_by_key(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static size_t
+find_least_bad(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static int      take(const ceph_lb_choice_t *c, size_t i, ceph_lb_pick_t *pick);
+static int      may_be_used(const ceph_lb_choice_t *c, size_t i);
+static int      is_warm_enough(const ceph_lb_choice_t *c, size_t i);
+static double   load(const ceph_lb_choice_t *c, size_t i);
+static double   latency(const ceph_lb_choice_t *c, size_t i);
+static double   score_of_key(uint32_t key, const ceph_lb_backend_t *b);
+static uint64_t mix(uint64_t x);
+static uint64_t draw(uint64_t *chance);
+static void
+note_failure(const ceph_lb_policy_t *policy, ceph_lb_state_t *s, uint64_t now);
+static void note_answer(
+    const ceph_lb_policy_t *policy,
+    ceph_lb_state_t        *s,
+    uint64_t                since,
+    uint64_t                now);
 static uintptr_t bit_of(size_t i);
 
-void
-ceph_lb_balance_init(ceph_lb_balance_t *balance)
-{
-    memset(balance, 0, sizeof(*balance));
-}
+static const find_pt finders[] = {
+    [CEPH_LB_ROUND_ROBIN] = find_by_turn,
+    [CEPH_LB_LEAST_CONN] = find_least_conn,
+    [CEPH_LB_RANDOM] = find_of_two,
+    [CEPH_LB_EWMA] = find_of_two,
+    [CEPH_LB_HASH] = find_by_key,
+};
 
-int
-ceph_lb_balance_bind(ceph_lb_balance_t *balance, ceph_lb_list_t *list)
-{
-    size_t i;
-
-    for (i = 0; i < list->count; i++) {
-        list->backends[i].state = find_or_create(balance, &list->backends[i]);
-
-        if (list->backends[i].state == NULL) {
-            ceph_lb_balance_unbind(balance, list);
-            return -1;
-        }
-    }
-
-    return 0;
-}
-
-void
-ceph_lb_balance_unbind(ceph_lb_balance_t *balance, ceph_lb_list_t *list)
-{
-    size_t i;
-
-    for (i = 0; i < list->count; i++) {
-        if (list->backends[i].state != NULL) {
-            release(balance, list->backends[i].state);
-            list->backends[i].state = NULL;
-        }
-    }
-}
+#define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define SET(field, value)                                                      \
+    atomic_store_explicit(&(field), value, memory_order_relaxed)
 
 size_t
 ceph_lb_tried_words(const ceph_lb_list_t *list)
@@ -72,162 +67,499 @@ ceph_lb_tried_words(const ceph_lb_list_t *list)
     return (list->count + CEPH_LB_WORD_BITS - 1) / CEPH_LB_WORD_BITS;
 }
 
-long
-ceph_lb_choose(const ceph_lb_list_t *list, uintptr_t *tried, long now)
+size_t
+ceph_lb_untried(const ceph_lb_list_t *list, const uintptr_t *tried)
 {
-    int              c, best_class = CLASS_NONE;
-    size_t           i, best = 0;
-    int64_t          total = 0;
-    ceph_lb_state_t *state;
+    size_t i, n = 0;
 
     for (i = 0; i < list->count; i++) {
-        c = class_of(list, i, tried, now);
-
-        if (c < best_class) {
-            best_class = c;
-            best = i;
-        }
+        n += !ceph_lb_is_tried(tried, i);
     }
 
-    if (best_class == CLASS_NONE) {
-        return -1;
-    }
-
-    /* The rotation turns only among those of the class that is used. */
-
-    for (i = best; i < list->count; i++) {
-        if (class_of(list, i, tried, now) != best_class) {
-            continue;
-        }
-
-        state = list->backends[i].state;
-        state->current += list->backends[i].weight;
-        total += list->backends[i].weight;
-
-        if (state->current > list->backends[best].state->current) {
-            best = i;
-        }
-    }
-
-    state = list->backends[best].state;
-    state->current -= total;
-    state->requests++;
-
-    /*
-     * After the time-out one request tries the backend; until it is known how
-     * that went, the others still avoid it.
-     */
-
-    if (state->failed) {
-        state->checked = now;
-    }
-
-    tried[best / CEPH_LB_WORD_BITS] |= bit_of(best);
-
-    return (long) best;
+    return n;
 }
 
 void
-ceph_lb_done(const ceph_lb_list_t *list, size_t i, int failed, long now)
+ceph_lb_set_tried(uintptr_t *tried, size_t i)
 {
-    ceph_lb_state_t *state = list->backends[i].state;
-
-    assert(state->requests > 0);
-
-    state->requests--;
-    state->failed = failed;
-
-    if (failed) {
-        state->checked = now;
-    }
+    tried[i / CEPH_LB_WORD_BITS] |= bit_of(i);
 }
 
 void
-ceph_lb_undo(const ceph_lb_list_t *list, uintptr_t *tried, size_t i)
+ceph_lb_set_untried(uintptr_t *tried, size_t i)
 {
-    size_t j;
-
-    assert(list->backends[i].state->requests > 0);
-
-    list->backends[i].state->requests--;
-
-    for (j = 0; j < list->count; j++) {
-        if (!(tried[j / CEPH_LB_WORD_BITS] & bit_of(j))) {
-            return;
-        }
-    }
-
     tried[i / CEPH_LB_WORD_BITS] &= ~bit_of(i);
 }
 
-static ceph_lb_state_t *
-find_or_create(ceph_lb_balance_t *balance, const ceph_lb_backend_t *b)
+int
+ceph_lb_is_tried(const uintptr_t *tried, size_t i)
 {
-    ceph_lb_state_t *state, **bucket;
+    return (tried[i / CEPH_LB_WORD_BITS] & bit_of(i)) != 0;
+}
 
-    bucket = &balance->buckets[ceph_lb_address_hash(b) % CEPH_LB_BUCKETS];
+int
+ceph_lb_choose(const ceph_lb_choice_t *c, ceph_lb_pick_t *pick)
+{
+    size_t                t;
+    const ceph_lb_plan_t *plan = c->list->plan;
 
-    for (state = *bucket; state != NULL; state = state->next) {
-        if (ceph_lb_address_equal(&state->key, b)) {
-            state->lists++;
-            return state;
+    for (t = 0; t < plan->ntiers; t++) {
+        if (find_and_take(c, &plan->tiers[t], finders[c->policy->method], pick))
+        {
+            return 0;
         }
     }
 
-    state = calloc(1, sizeof(*state));
-    if (state == NULL) {
-        return NULL;
+    for (t = 0; t < plan->ntiers; t++) {
+        if (find_and_take(c, &plan->tiers[t], find_least_bad, pick)) {
+            return 0;
+        }
     }
 
-    state->key = *b;
-    state->lists = 1;
-    state->next = *bucket;
-    *bucket = state;
-
-    return state;
+    return -1;
 }
 
-static void
-release(ceph_lb_balance_t *balance, ceph_lb_state_t *state)
+/* Another worker may take the last place, or the trial: then another one. */
+static int
+find_and_take(
+    const ceph_lb_choice_t *c,
+    const ceph_lb_tier_t   *tier,
+    find_pt                 find,
+    ceph_lb_pick_t         *pick)
 {
-    ceph_lb_state_t **p;
+    size_t i, left;
 
-    if (--state->lists > 0) {
-        return;
+    for (left = tier->count + DRAWS_MORE; left > 0; left--) {
+        i = find(c, tier);
+
+        if (i == NOBODY) {
+            return 0;
+        }
+
+        if (take(c, i, pick)) {
+            return 1;
+        }
     }
 
-    p = &balance->buckets[ceph_lb_address_hash(&state->key) % CEPH_LB_BUCKETS];
+    return 0;
+}
 
-    while (*p != state) {
-        p = &(*p)->next;
+void
+ceph_lb_done(
+    const ceph_lb_policy_t *policy,
+    ceph_lb_pick_t         *pick,
+    int                     slot,
+    ceph_lb_outcome_e       outcome,
+    uint64_t                rest_ms,
+    uint64_t                now)
+{
+    ceph_lb_state_t *s = pick->state;
+
+    ceph_lb_disconnect(s, slot);
+    pick->state = NULL;
+
+    switch (outcome) {
+
+    case CEPH_LB_ANSWERED:
+        note_answer(policy, s, pick->since, now);
+        break;
+
+    case CEPH_LB_FAILED:
+        note_failure(policy, s, now);
+        break;
+
+    case CEPH_LB_RESTING:
+        SET(s->resting, now + rest_ms);
+        break;
+
+    case CEPH_LB_UNKNOWN:
+        break;
+    }
+}
+
+ceph_lb_condition_e
+ceph_lb_condition(
+    const ceph_lb_policy_t  *policy,
+    const ceph_lb_states_t  *states,
+    const ceph_lb_backend_t *b,
+    uint64_t                 now)
+{
+    const ceph_lb_state_t *s = b->state;
+
+    if (b->max_conns > 0 && ceph_lb_connections(states, s) >= b->max_conns) {
+        return CEPH_LB_FULL;
     }
 
-    *p = state->next;
-    free(state);
+    if (GET(s->resting) > now) {
+        return CEPH_LB_AVOIDED;
+    }
+
+    if (policy->max_fails == 0 || GET(s->fails) < policy->max_fails) {
+        return CEPH_LB_READY;
+    }
+
+    return now - GET(s->checked) > policy->fail_timeout_ms ? CEPH_LB_TRIAL
+                                                           : CEPH_LB_AVOIDED;
+}
+
+double
+ceph_lb_warmth(
+    const ceph_lb_policy_t *policy, const ceph_lb_state_t *s, uint64_t now)
+{
+    double   warmth;
+    uint64_t risen;
+
+    if (policy->slow_start_ms == 0) {
+        return 1;
+    }
+
+    risen = GET(s->risen);
+
+    if (risen == 0 || now >= risen + policy->slow_start_ms) {
+        return 1;
+    }
+
+    warmth = now > risen
+               ? (double) (now - risen) / (double) policy->slow_start_ms
+               : 0;
+
+    return warmth > WARMTH_LEAST ? warmth : WARMTH_LEAST;
+}
+
+/*
+ * One counter turns for all workers and all tiers.  A place of somebody who
+ * cannot serve is passed over, and its turn is gone: so his part is shared
+ * among all others, and not left to whoever comes next in the order.
+ */
+static size_t
+find_by_turn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
+{
+    size_t            i, draws;
+    uint32_t          turn;
+    _Atomic uint32_t *turns = &c->list->states->counters.turn;
+
+    for (draws = tier->count + DRAWS_MORE; draws > 0; draws--) {
+        turn = atomic_fetch_add_explicit(turns, 1, memory_order_relaxed);
+        i = tier->order[turn % tier->length];
+
+        if (may_be_used(c, i) && is_warm_enough(c, i)) {
+            return i;
+        }
+    }
+
+    return find_least_conn(c, tier);
+}
+
+/* Of several with as few, the first from a place that goes round. */
+static size_t
+find_least_conn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
+{
+    size_t   n, i, best = NOBODY;
+    double   best_load = 0, one;
+    uint32_t turn;
+
+    turn = atomic_fetch_add_explicit(
+        &c->list->states->counters.turn, 1, memory_order_relaxed);
+
+    for (n = 0; n < tier->count; n++) {
+        i = tier->members[(turn + n) % tier->count];
+
+        if (!may_be_used(c, i)) {
+            continue;
+        }
+
+        one = load(c, i);
+
+        if (best == NOBODY || one < best_load) {
+            best = i;
+            best_load = one;
+        }
+    }
+
+    return best;
+}
+
+/* Each is drawn as often as its weight says, so the weight counts only there. */
+static size_t
+find_of_two(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
+{
+    int    ewma = c->policy->method == CEPH_LB_EWMA;
+    size_t i, draws, first = NOBODY;
+
+    for (draws = 2 * (tier->count + DRAWS_MORE); draws > 0; draws--) {
+        i = tier->order[draw(c->chance) % tier->length];
+
+        if (i == first || !may_be_used(c, i) || !is_warm_enough(c, i)) {
+            continue;
+        }
+
+        if (first == NOBODY) {
+            first = i;
+
+            if (tier->count == 1) {
+                return first;
+            }
+
+            continue;
+        }
+
+        if (ewma) {
+            return latency(c, i) < latency(c, first) ? i : first;
+        }
+
+        return ceph_lb_connections(c->list->states, c->list->backends[i].state)
+                     < ceph_lb_connections(
+                         c->list->states, c->list->backends[first].state)
+                 ? i
+                 : first;
+    }
+
+    return first != NOBODY ? first : find_least_conn(c, tier);
+}
+
+/*
+ * Rendezvous hashing (Thaler and Ravishankar, 1998; with weights as Schindler
+ * and Schomaker, 2005): each backend has a score for the key, and the best one
+ * gets it.  A change of the list moves only the keys of those that changed.
+ * The bound on the load is that of Mirrokni, Thorup and Zadimoghaddam (2018).
+ */
+static size_t
+find_by_key(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
+{
+    size_t n, i, best = NOBODY, best_beyond = NOBODY, *to;
+    double score, best_score = 0, best_score_beyond = 0, *with;
+    double bound, sum = 1;
+    const ceph_lb_backend_t *b;
+
+    for (n = 0; n < tier->count; n++) {
+        b = &c->list->backends[tier->members[n]];
+        sum += ceph_lb_connections(c->list->states, b->state);
+    }
+
+    for (n = 0; n < tier->count; n++) {
+        i = tier->members[n];
+        b = &c->list->backends[i];
+
+        if (!may_be_used(c, i)) {
+            continue;
+        }
+
+        bound = ceil(
+            sum * CEPH_LB_HASH_PERCENT / 100 * b->weight
+            / (double) tier->weight);
+
+        if (bound < CEPH_LB_HASH_LEAST) {
+            bound = CEPH_LB_HASH_LEAST;
+        }
+
+        if (ceph_lb_connections(c->list->states, b->state) < bound) {
+            to = &best;
+            with = &best_score;
+
+        } else {
+            to = &best_beyond;
+            with = &best_score_beyond;
+        }
+
+        score = score_of_key(c->key, b);
+
+        if (*to == NOBODY || score > *with) {
+            *to = i;
+            *with = score;
+        }
+    }
+
+    return best != NOBODY ? best : best_beyond;
+}
+
+/* The one that has been left alone for longest. */
+static size_t
+find_least_bad(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
+{
+    size_t                   n, i, best = NOBODY;
+    uint64_t                 since, best_since = 0;
+    const ceph_lb_backend_t *b;
+
+    for (n = 0; n < tier->count; n++) {
+        i = tier->members[n];
+        b = &c->list->backends[i];
+
+        if (ceph_lb_is_tried(c->tried, i) || ceph_lb_state_of(b) == NULL
+            || ceph_lb_condition(c->policy, c->list->states, b, c->now)
+                   == CEPH_LB_FULL)
+        {
+            continue;
+        }
+
+        since = GET(b->state->checked);
+
+        if (GET(b->state->resting) > since) {
+            since = GET(b->state->resting);
+        }
+
+        if (best == NOBODY || since < best_since) {
+            best = i;
+            best_since = since;
+        }
+    }
+
+    return best;
+}
+
+/* 0 when another worker was faster; who lost a trial does not try it again. */
+static int
+take(const ceph_lb_choice_t *c, size_t i, ceph_lb_pick_t *pick)
+{
+    uint64_t                 checked;
+    ceph_lb_condition_e      condition;
+    ceph_lb_state_t         *s = c->list->backends[i].state;
+    const ceph_lb_backend_t *b = &c->list->backends[i];
+
+    checked = GET(s->checked);
+    condition = ceph_lb_condition(c->policy, c->list->states, b, c->now);
+
+    if (condition == CEPH_LB_TRIAL
+        && !atomic_compare_exchange_strong(&s->checked, &checked, c->now))
+    {
+        return 0;
+    }
+
+    if (condition == CEPH_LB_AVOIDED) {
+        SET(s->checked, c->now);
+    }
+
+    ceph_lb_connect(s, c->slot);
+
+    if (b->max_conns > 0
+        && ceph_lb_connections(c->list->states, s) > b->max_conns) {
+        ceph_lb_disconnect(s, c->slot);
+        return 0;
+    }
+
+    ceph_lb_count(&s->requests, 1);
+    ceph_lb_set_tried(c->tried, i);
+
+    pick->state = s;
+    pick->index = i;
+    pick->since = c->now;
+
+    return 1;
 }
 
 static int
-class_of(const ceph_lb_list_t *list, size_t i, const uintptr_t *tried, long now)
+may_be_used(const ceph_lb_choice_t *c, size_t i)
 {
-    int                      failed;
-    const ceph_lb_state_t   *state = list->backends[i].state;
-    const ceph_lb_backend_t *b = &list->backends[i];
+    ceph_lb_condition_e      condition;
+    const ceph_lb_backend_t *b = &c->list->backends[i];
 
-    if (tried[i / CEPH_LB_WORD_BITS] & bit_of(i)) {
-        return CLASS_NONE;
+    if (ceph_lb_is_tried(c->tried, i) || ceph_lb_state_of(b) == NULL) {
+        return 0;
     }
 
-    if (b->max_conns > 0 && state->requests >= b->max_conns) {
-        return CLASS_NONE;
+    condition = ceph_lb_condition(c->policy, c->list->states, b, c->now);
+
+    return condition == CEPH_LB_READY || condition == CEPH_LB_TRIAL;
+}
+
+static int
+is_warm_enough(const ceph_lb_choice_t *c, size_t i)
+{
+    double warmth;
+
+    warmth = ceph_lb_warmth(c->policy, c->list->backends[i].state, c->now);
+
+    return warmth >= 1 || (double) (draw(c->chance) % 1000) < warmth * 1000;
+}
+
+/* What it would have to do for its weight with one request more. */
+static double
+load(const ceph_lb_choice_t *c, size_t i)
+{
+    const ceph_lb_backend_t *b = &c->list->backends[i];
+
+    return (ceph_lb_connections(c->list->states, b->state) + 1.0)
+         / (b->weight * ceph_lb_warmth(c->policy, b->state, c->now));
+}
+
+/* When it would have answered, by what is known; who is not known comes first. */
+static double
+latency(const ceph_lb_choice_t *c, size_t i)
+{
+    double                 age;
+    const ceph_lb_state_t *s = c->list->backends[i].state;
+
+    age = (double) (c->now - GET(s->measured)) / LATENCY_HALVES_MS;
+
+    return GET(s->latency_us) * exp2(-age)
+         * (ceph_lb_connections(c->list->states, s) + 1);
+}
+
+static double
+score_of_key(uint32_t key, const ceph_lb_backend_t *b)
+{
+    uint64_t hash;
+
+    hash = mix(((uint64_t) key << 32 | ceph_lb_address_hash(b)) + 1);
+
+    /* 53 bits make a number above 0 and below 1. */
+
+    return -b->weight / log(((double) (hash >> 11) + 0.5) / (1ULL << 53));
+}
+
+/* The end of MurmurHash3 by Austin Appleby: every bit changes half of them. */
+static uint64_t
+mix(uint64_t x)
+{
+    x = (x ^ x >> 33) * 0xff51afd7ed558ccdULL;
+    x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53ULL;
+
+    return x ^ x >> 33;
+}
+
+/* Marsaglia's xorshift with the shifts 13, 7 and 17; its upper half. */
+static uint64_t
+draw(uint64_t *chance)
+{
+    *chance ^= *chance << 13;
+    *chance ^= *chance >> 7;
+    *chance ^= *chance << 17;
+
+    return *chance >> 32;
+}
+
+static void
+note_failure(const ceph_lb_policy_t *policy, ceph_lb_state_t *s, uint64_t now)
+{
+    ceph_lb_count(&s->failures, 1);
+    SET(s->failed, now);
+
+    if (GET(s->fails) < policy->max_fails
+        && now - GET(s->counting) > policy->fail_timeout_ms)
+    {
+        SET(s->counting, now);
+        SET(s->fails, 0);
     }
 
-    failed = state->failed && now - state->checked <= CEPH_LB_FAIL_TIMEOUT;
+    atomic_fetch_add_explicit(&s->fails, 1, memory_order_relaxed);
+    SET(s->checked, now);
+}
 
-    if (b->backup) {
-        return failed ? CLASS_FAILED_BACKUP : CLASS_BACKUP;
+/* An answer to a request that came after the last failure shows it is back. */
+static void
+note_answer(
+    const ceph_lb_policy_t *policy,
+    ceph_lb_state_t        *s,
+    uint64_t                since,
+    uint64_t                now)
+{
+    if (policy->max_fails == 0 || GET(s->fails) < policy->max_fails
+        || GET(s->failed) >= since)
+    {
+        return;
     }
 
-    return failed ? CLASS_FAILED_PRIMARY : CLASS_PRIMARY;
+    SET(s->fails, 0);
+    SET(s->risen, now);
 }
 
 static uintptr_t

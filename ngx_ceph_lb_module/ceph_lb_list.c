@@ -10,7 +10,8 @@
 #define NULL_LENGTH UINT32_MAX
 
 enum {
-    VALUE_MAX = 64, /* longer values of the columns below mean nothing */
+    VALUE_MAX =
+        CEPH_LB_ZONE_MAX, /* longer values of the columns below mean nothing */
 };
 
 typedef struct {
@@ -26,11 +27,12 @@ enum {
     COLUMN_STATE,
     COLUMN_BACKUP,
     COLUMN_MAX_CONNS,
+    COLUMN_ZONE,
     COLUMNS,
 };
 
 static const char *const column_names[COLUMNS] = {
-    "address", "port", "weight", "state", "backup", "max_conns",
+    "address", "port", "weight", "state", "backup", "max_conns", "zone",
 };
 
 /* One row: the text of each column, NULL where the table has no such column. */
@@ -49,12 +51,15 @@ static const char *read_row(
     const int             *which,
     const unsigned char  **p,
     row_t                 *row);
-static const char *parse_row(const row_t *row, ceph_lb_backend_t *b, int *used);
+static const char *parse_row(const row_t *row, ceph_lb_backend_t *b);
+static const char *parse_state(const char *text, ceph_lb_row_state_e *state);
 static const char            *
 parse_address(const char *text, uint32_t port, ceph_lb_backend_t *b);
 static int parse_number(const char *text, uint32_t *number);
-static int remember_address(
-    size_t *buckets, size_t mask, const ceph_lb_backend_t *seen, size_t n);
+static int remember_address(ceph_lb_list_t *list, size_t n);
+static ceph_lb_list_t *allocate(const ceph_lb_table_t *t);
+static void            put_usable_first(ceph_lb_list_t *list);
+static int             is_usable(const ceph_lb_backend_t *b);
 
 void
 ceph_lb_table_init(ceph_lb_table_t *t)
@@ -138,12 +143,11 @@ ceph_lb_list_create(
     void                  *data,
     const char           **error)
 {
-    int                  which[COLUMNS], used;
+    int                  which[COLUMNS];
     row_t                row;
-    size_t               i, mask, parsed, *buckets;
+    size_t               i;
     const char          *problem;
     ceph_lb_list_t      *list;
-    ceph_lb_backend_t   *b;
     const unsigned char *p = t->data;
 
     if (t->columns == 0 || !find_columns(t, which, &p)) {
@@ -151,47 +155,25 @@ ceph_lb_list_create(
         return NULL;
     }
 
-    for (mask = 15; mask < 2 * t->rows; mask = mask * 2 + 1) {
-        /* void */
-    }
-
-    buckets = calloc(mask + 1, sizeof(size_t));
-    list = calloc(
-        1,
-        sizeof(ceph_lb_list_t) + t->rows * sizeof(ceph_lb_backend_t) + t->size);
-
-    if (buckets == NULL || list == NULL) {
-        free(buckets);
-        free(list);
+    list = allocate(t);
+    if (list == NULL) {
         *error = "out of memory";
         return NULL;
     }
 
-    list->refs = 1;
-    list->table = *t;
-    list->table.data = (unsigned char *) &list->backends[t->rows];
-    list->table.capacity = t->size;
-    memcpy(list->table.data, t->data, t->size);
-
     /*
-     * Every address is parsed first, also of backends that get no requests:
-     * of two rows with the same address the first counts, whatever it says.
+     * Every address is parsed, also of backends that get no requests: of two
+     * rows with the same address the first counts, whatever it says.
      */
 
-    parsed = 0;
-
     for (i = 1; i <= t->rows; i++) {
-        b = &list->backends[parsed];
-        used = 0;
-
         problem = read_row(t, which, &p, &row);
 
         if (problem == NULL) {
-            problem = parse_row(&row, b, &used);
+            problem = parse_row(&row, &list->backends[list->total]);
         }
 
-        if (problem == NULL
-            && !remember_address(buckets, mask, list->backends, parsed)) {
+        if (problem == NULL && !remember_address(list, list->total)) {
             problem = "a row with the same address and port came before";
         }
 
@@ -200,17 +182,10 @@ ceph_lb_list_create(
             continue;
         }
 
-        b->weight = used ? b->weight : 0;
-        parsed++;
+        list->total++;
     }
 
-    free(buckets);
-
-    for (i = 0; i < parsed; i++) {
-        if (list->backends[i].weight > 0) {
-            list->backends[list->count++] = list->backends[i];
-        }
-    }
+    put_usable_first(list);
 
     if (t->skipped > 0) {
         report(data, 0, NULL, "rows beyond the limit are not looked at");
@@ -219,10 +194,107 @@ ceph_lb_list_create(
     return list;
 }
 
+/* One block: the list, its backends, its buckets, its copy of the table. */
+static ceph_lb_list_t *
+allocate(const ceph_lb_table_t *t)
+{
+    size_t          mask, size;
+    ceph_lb_list_t *list;
+
+    for (mask = 15; mask < 2 * t->rows; mask = mask * 2 + 1) {
+        /* void */
+    }
+
+    size = sizeof(ceph_lb_list_t) + t->rows * sizeof(ceph_lb_backend_t);
+
+    list = calloc(1, size + (mask + 1) * sizeof(size_t) + t->size);
+    if (list == NULL) {
+        return NULL;
+    }
+
+    list->refs = 1;
+    list->mask = mask;
+    list->buckets = (size_t *) &list->backends[t->rows];
+    list->table = *t;
+    list->table.data = (unsigned char *) &list->buckets[mask + 1];
+    list->table.capacity = t->size;
+    memcpy(list->table.data, t->data, t->size);
+
+    return list;
+}
+
+/* Both kinds stay in the order of the table among themselves. */
+static void
+put_usable_first(ceph_lb_list_t *list)
+{
+    size_t             i, rest = 0;
+    ceph_lb_backend_t *others;
+
+    for (i = 0; i < list->total && is_usable(&list->backends[i]); i++) {
+        /* void */
+    }
+
+    list->count = i;
+
+    if (i == list->total) {
+        return;
+    }
+
+    others = malloc((list->total - i) * sizeof(*others));
+
+    /* Without memory for the others they are left out: they get no requests. */
+
+    for (; i < list->total; i++) {
+        if (is_usable(&list->backends[i])) {
+            list->backends[list->count++] = list->backends[i];
+
+        } else if (others != NULL) {
+            others[rest++] = list->backends[i];
+        }
+    }
+
+    if (rest > 0) {
+        memcpy(&list->backends[list->count], others, rest * sizeof(*others));
+    }
+
+    free(others);
+    list->total = list->count + rest;
+
+    memset(list->buckets, 0, (list->mask + 1) * sizeof(size_t));
+
+    for (i = 0; i < list->total; i++) {
+        (void) remember_address(list, i);
+    }
+}
+
+static int
+is_usable(const ceph_lb_backend_t *b)
+{
+    return b->row_state == CEPH_LB_UP && b->weight > 0;
+}
+
 void
 ceph_lb_list_free(ceph_lb_list_t *list)
 {
     free(list);
+}
+
+long
+ceph_lb_list_find(const ceph_lb_list_t *list, const ceph_lb_backend_t *b)
+{
+    size_t i, found;
+
+    for (i = ceph_lb_address_hash(b) & list->mask; list->buckets[i] != 0;
+         i = (i + 1) & list->mask)
+    {
+        found = list->buckets[i] - 1;
+
+        if (ceph_lb_address_equal(&list->backends[found], b)) {
+            return found < list->count ? (long) found : -1;
+        }
+    }
+
+    return -1;
 }
 
 int
@@ -365,6 +437,10 @@ read_row(
                 continue;
             }
 
+            if (value.data == NULL && c == COLUMN_ZONE) {
+                continue;
+            }
+
             if (value.data == NULL) {
                 problem = "a column is NULL";
                 continue;
@@ -385,12 +461,11 @@ read_row(
     return problem;
 }
 
-/* *used says whether the backend may get requests. */
 static const char *
-parse_row(const row_t *row, ceph_lb_backend_t *b, int *used)
+parse_row(const row_t *row, ceph_lb_backend_t *b)
 {
     uint32_t    port = CEPH_LB_DEFAULT_PORT, backup = 0;
-    const char *state = row->column[COLUMN_STATE];
+    const char *problem, *zone = row->column[COLUMN_ZONE];
 
     memset(b, 0, sizeof(*b));
     b->weight = 1;
@@ -420,16 +495,34 @@ parse_row(const row_t *row, ceph_lb_backend_t *b, int *used)
         return "the column \"max_conns\" is not a number";
     }
 
-    if (state != NULL && strcasecmp(state, "up") != 0
-        && strcasecmp(state, "drain") != 0 && strcasecmp(state, "down") != 0)
-    {
-        return "the state is not one of up, drain, down";
+    problem = parse_state(row->column[COLUMN_STATE], &b->row_state);
+    if (problem != NULL) {
+        return problem;
     }
 
     b->backup = backup != 0;
-    *used = b->weight > 0 && (state == NULL || strcasecmp(state, "up") == 0);
+    (void) snprintf(b->zone, sizeof(b->zone), "%s", zone != NULL ? zone : "");
 
     return parse_address(row->column[COLUMN_ADDRESS], port, b);
+}
+
+static const char *
+parse_state(const char *text, ceph_lb_row_state_e *state)
+{
+    if (text == NULL || strcasecmp(text, "up") == 0) {
+        *state = CEPH_LB_UP;
+
+    } else if (strcasecmp(text, "drain") == 0) {
+        *state = CEPH_LB_DRAIN;
+
+    } else if (strcasecmp(text, "down") == 0) {
+        *state = CEPH_LB_DOWN;
+
+    } else {
+        return "the state is not one of up, drain, down";
+    }
+
+    return NULL;
 }
 
 static const char *
@@ -504,24 +597,24 @@ parse_number(const char *text, uint32_t *number)
 }
 
 /*
- * Puts seen[n] into the hash table of the addresses seen before it; 0 when the
- * address is there already.  A bucket holds an index plus one.
+ * Puts backend n into the hash table of the addresses seen before it; 0 when
+ * the address is there already.  A bucket holds an index plus one.
  */
 static int
-remember_address(
-    size_t *buckets, size_t mask, const ceph_lb_backend_t *seen, size_t n)
+remember_address(ceph_lb_list_t *list, size_t n)
 {
-    size_t i;
+    size_t             i;
+    ceph_lb_backend_t *seen = list->backends;
 
-    for (i = ceph_lb_address_hash(&seen[n]) & mask; buckets[i] != 0;
-         i = (i + 1) & mask)
+    for (i = ceph_lb_address_hash(&seen[n]) & list->mask; list->buckets[i] != 0;
+         i = (i + 1) & list->mask)
     {
-        if (ceph_lb_address_equal(&seen[buckets[i] - 1], &seen[n])) {
+        if (ceph_lb_address_equal(&seen[list->buckets[i] - 1], &seen[n])) {
             return 0;
         }
     }
 
-    buckets[i] = n + 1;
+    list->buckets[i] = n + 1;
 
     return 1;
 }

@@ -5,7 +5,8 @@
  * and again.  A list is made from a table, keeps a copy of it (so that a later
  * table can be compared with it: byte for byte the same means the same list),
  * and is never changed afterwards, except for the owner's reference counter
- * and the pointers that bind it to the balancer's state (ceph_lb_balance.h).
+ * and what binds it to the shared state and the plan of the balancer
+ * (ceph_lb_state.h, ceph_lb_plan.h).
  *
  * Plain C, no thread safety, no logging: problems go to the caller's function.
  */
@@ -22,6 +23,7 @@ enum {
     CEPH_LB_BYTES_MAX = 4 * 1024 * 1024,
     CEPH_LB_DEFAULT_PORT = 8080, /* for a table without a column "port" */
     CEPH_LB_NAME_MAX = 64,
+    CEPH_LB_ZONE_MAX = 65, /* bytes of the name of a zone, with its end */
 };
 
 typedef struct {
@@ -33,7 +35,15 @@ typedef struct {
     size_t         skipped; /* rows beyond one of the limits */
 } ceph_lb_table_t;
 
-typedef struct ceph_lb_state_s ceph_lb_state_t;
+typedef struct ceph_lb_state_s           ceph_lb_state_t;
+typedef struct ceph_lb_table_of_states_s ceph_lb_states_t;
+typedef struct ceph_lb_plan_s            ceph_lb_plan_t;
+
+typedef enum {
+    CEPH_LB_UP,
+    CEPH_LB_DRAIN, /* finishes what it has */
+    CEPH_LB_DOWN,
+} ceph_lb_row_state_e;
 
 typedef struct {
     union {
@@ -41,20 +51,28 @@ typedef struct {
         struct sockaddr_in  in;
         struct sockaddr_in6 in6;
     } address;
-    socklen_t        socklen;
-    size_t           name_len;
-    char             name[CEPH_LB_NAME_MAX]; /* "10.0.0.1:80", "[::1]:80" */
-    uint32_t         weight;                 /* at least 1 */
-    uint32_t         max_conns;              /* 0: no limit */
-    int              backup;
-    ceph_lb_state_t *state; /* the balancer's, NULL until bound */
+    socklen_t           socklen;
+    size_t              name_len;
+    char                name[CEPH_LB_NAME_MAX]; /* "10.0.0.1:80", "[::1]:80" */
+    char                zone[CEPH_LB_ZONE_MAX]; /* where it stands, or "" */
+    ceph_lb_row_state_e row_state;
+    uint32_t            weight;    /* 0 means drained, too */
+    uint32_t            max_conns; /* 0: no limit */
+    int                 backup;
+    ceph_lb_state_t    *state;      /* shared; NULL until the list is bound */
+    uint32_t            generation; /* of *state when it was bound */
 } ceph_lb_backend_t;
 
 typedef struct {
     size_t            refs; /* the owner's, 1 at first */
     ceph_lb_table_t   table;
-    size_t            count;
-    ceph_lb_backend_t backends[]; /* those that may get requests */
+    size_t            count;  /* those that may get requests: the first ones */
+    size_t            total;  /* those that stand in the table */
+    ceph_lb_states_t *states; /* the owner's; NULL until bound */
+    ceph_lb_plan_t   *plan;   /* the owner's; NULL until there is one */
+    size_t            mask;
+    size_t           *buckets; /* of the addresses; mask + 1 of them */
+    ceph_lb_backend_t backends[];
 } ceph_lb_list_t;
 
 /*
@@ -101,6 +119,9 @@ ceph_lb_list_t *ceph_lb_list_create(
     void                  *data,
     const char           **error);
 void ceph_lb_list_free(ceph_lb_list_t *list);
+
+/* Its index among those that may get requests, or -1. */
+long ceph_lb_list_find(const ceph_lb_list_t *list, const ceph_lb_backend_t *b);
 
 int
 ceph_lb_address_equal(const ceph_lb_backend_t *a, const ceph_lb_backend_t *b);

@@ -1,5 +1,6 @@
 #include "ngx_http_ceph_lb_lookup.h"
 
+#include "ngx_http_ceph_lb_idle.h"
 #include "ngx_http_ceph_lb_mysql.h"
 
 /*
@@ -14,6 +15,9 @@
 #define NGX_HTTP_CEPH_LB_PAUSE_MIN 50
 #define NGX_HTTP_CEPH_LB_PAUSE_MAX 1000
 
+/* How often the shared memory is told that this worker is still here. */
+#define NGX_HTTP_CEPH_LB_SWEEP 1000
+
 /* How many different problems with rows are remembered as logged. */
 #define NGX_HTTP_CEPH_LB_PROBLEMS 256
 
@@ -24,6 +28,7 @@ typedef struct {
     ceph_lb_flight_t           flight;
     ngx_uint_t                 number; /* of the flight, in order of launch */
     ngx_msec_t                 launched;
+    uint64_t                   launched_us;
     unsigned                   proven : 1; /* has answered a query */
 } ngx_http_ceph_lb_line_t;
 
@@ -39,16 +44,18 @@ struct ngx_http_ceph_lb_lookup_s {
     ngx_event_t hurry;  /* those who wait have been patient for long enough */
     ngx_event_t expire; /* the deadline of the first of the waiters */
     ngx_event_t retry;  /* the end of the pause after a failure */
+    ngx_event_t sweep;  /* every second */
 
     ngx_uint_t nlaunched;
     ngx_msec_t launched; /* the last flight */
     ngx_msec_t landed;   /* the last flight that brought a list */
     ngx_uint_t failures; /* since then */
 
-    ceph_lb_balance_t balance;
-    ceph_lb_list_t   *last; /* the newest list, or NULL */
-    ngx_uint_t        last_number;
-    ngx_msec_t        last_launched;
+    ceph_lb_counters_t *counters; /* shared */
+
+    ceph_lb_list_t *last; /* the newest list, or NULL */
+    ngx_uint_t      last_number;
+    ngx_msec_t      last_launched;
 
     ngx_msec_t  trouble_since;
     const char *trouble; /* why no fresh list is to be had, or NULL; static */
@@ -79,6 +86,11 @@ static void ngx_http_ceph_lb_lookup_mysql_handler(
     void *data, ngx_http_ceph_lb_mysql_event_e event);
 static void ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_replace(
+    ngx_http_ceph_lb_lookup_t *l, ceph_lb_list_t *list);
+static void ngx_http_ceph_lb_lookup_count_flight(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line);
+static uint64_t ngx_http_ceph_lb_lookup_clock(void);
 static void
 ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why);
 static void ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line);
@@ -102,6 +114,7 @@ static void ngx_http_ceph_lb_lookup_go_away(ngx_http_ceph_lb_lookup_t *l);
 static void ngx_http_ceph_lb_lookup_pause(ngx_http_ceph_lb_lookup_t *l);
 static void ngx_http_ceph_lb_lookup_hurry_handler(ngx_event_t *ev);
 static void ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev);
+static void ngx_http_ceph_lb_lookup_sweep_handler(ngx_event_t *ev);
 static void ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev);
 static ngx_uint_t
 ngx_http_ceph_lb_lookup_last_is_usable(ngx_http_ceph_lb_lookup_t *l);
@@ -133,7 +146,6 @@ ngx_http_ceph_lb_lookup_start(ngx_http_ceph_lb_srv_conf_t *conf)
     l->log = ngx_cycle->log;
 
     ceph_lb_terminal_init(&l->terminal);
-    ceph_lb_balance_init(&l->balance);
     ngx_queue_init(&l->waiters);
 
     if (ngx_http_ceph_lb_lookup_init_lines(l) != NGX_OK) {
@@ -148,6 +160,13 @@ ngx_http_ceph_lb_lookup_start(ngx_http_ceph_lb_srv_conf_t *conf)
         l, &l->retry, ngx_http_ceph_lb_lookup_retry_handler);
     ngx_http_ceph_lb_lookup_init_event(
         l, &l->expire, ngx_http_ceph_lb_lookup_expire_handler);
+
+    ngx_http_ceph_lb_lookup_init_event(
+        l, &l->sweep, ngx_http_ceph_lb_lookup_sweep_handler);
+
+    ngx_http_ceph_lb_zone_enter(&conf->zone, l->log);
+    l->counters = ngx_http_ceph_lb_zone_counters(&conf->zone);
+    ngx_add_timer(&l->sweep, NGX_HTTP_CEPH_LB_SWEEP);
 
     conf->lookup = l;
 
@@ -220,10 +239,16 @@ ngx_http_ceph_lb_lookup_stop(ngx_http_ceph_lb_lookup_t *l)
         ngx_del_timer(&l->expire);
     }
 
+    if (l->sweep.timer_set) {
+        ngx_del_timer(&l->sweep);
+    }
+
     if (l->last != NULL) {
-        ngx_http_ceph_lb_lookup_release(l, l->last);
+        ngx_http_ceph_lb_lookup_release(l->last);
         l->last = NULL;
     }
+
+    ngx_http_ceph_lb_zone_leave(&l->conf->zone);
 
     l->conf->lookup = NULL;
 }
@@ -285,13 +310,30 @@ ngx_http_ceph_lb_lookup_hold(ceph_lb_list_t *list)
 }
 
 void
-ngx_http_ceph_lb_lookup_release(
-    ngx_http_ceph_lb_lookup_t *l, ceph_lb_list_t *list)
+ngx_http_ceph_lb_lookup_release(ceph_lb_list_t *list)
 {
     if (--list->refs == 0) {
-        ceph_lb_balance_unbind(&l->balance, list);
+        ceph_lb_plan_free(list->plan);
         ceph_lb_list_free(list);
     }
+}
+
+ceph_lb_list_t *
+ngx_http_ceph_lb_lookup_newest(ngx_http_ceph_lb_lookup_t *l)
+{
+    return l->last;
+}
+
+ngx_msec_t
+ngx_http_ceph_lb_lookup_age(ngx_http_ceph_lb_lookup_t *l)
+{
+    return ngx_current_msec - l->last_launched;
+}
+
+const char *
+ngx_http_ceph_lb_lookup_why(ngx_http_ceph_lb_lookup_t *l)
+{
+    return l->trouble;
 }
 
 /*
@@ -348,6 +390,7 @@ ngx_http_ceph_lb_lookup_launch(
 {
     line->number = ++l->nlaunched;
     line->launched = ngx_current_msec;
+    line->launched_us = ngx_http_ceph_lb_lookup_clock();
     l->launched = ngx_current_msec;
 
     ceph_lb_launch(&l->terminal, &line->flight);
@@ -446,6 +489,7 @@ ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line)
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
 
     why = ngx_http_ceph_lb_mysql_error(line->mysql);
+    ceph_lb_count(&l->counters->errors, 1);
 
     if (ngx_http_ceph_lb_lookup_is_connected(l)) {
         ngx_http_ceph_lb_lookup_problem(l, 0, NULL, why);
@@ -484,14 +528,12 @@ ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
     /* Flights may overtake each other. */
 
     if (l->last == NULL || line->number > l->last_number) {
-        if (l->last != NULL) {
-            ngx_http_ceph_lb_lookup_release(l, l->last);
-        }
-
-        l->last = ngx_http_ceph_lb_lookup_hold(list);
+        ngx_http_ceph_lb_lookup_replace(l, list);
         l->last_number = line->number;
         l->last_launched = line->launched;
     }
+
+    ngx_http_ceph_lb_lookup_count_flight(l, line);
 
     l->landed = ngx_current_msec;
     ngx_http_ceph_lb_lookup_recover(l);
@@ -502,7 +544,50 @@ ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
 
     ceph_lb_land(&line->flight);
     ngx_http_ceph_lb_lookup_disembark(l, &line->flight, list, line->launched);
-    ngx_http_ceph_lb_lookup_release(l, list);
+    ngx_http_ceph_lb_lookup_release(list);
+}
+
+/* Connections that are idle to backends that have left are closed with it. */
+static void
+ngx_http_ceph_lb_lookup_replace(
+    ngx_http_ceph_lb_lookup_t *l, ceph_lb_list_t *list)
+{
+    ceph_lb_list_t *old = l->last;
+
+    l->last = ngx_http_ceph_lb_lookup_hold(list);
+
+    if (old == NULL) {
+        return;
+    }
+
+    if (old != list) {
+        ceph_lb_count(&l->counters->changes, 1);
+        ngx_http_ceph_lb_idle_close(old, list, l->log);
+    }
+
+    ngx_http_ceph_lb_lookup_release(old);
+}
+
+static void
+ngx_http_ceph_lb_lookup_count_flight(
+    ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line)
+{
+    uint64_t us = ngx_http_ceph_lb_lookup_clock() - line->launched_us;
+
+    ceph_lb_count(&l->counters->flights, 1);
+    ceph_lb_count(&l->counters->query_us, us);
+    ceph_lb_raise(&l->counters->query_us_max, us);
+}
+
+/* Microseconds of a clock that is never set. */
+static uint64_t
+ngx_http_ceph_lb_lookup_clock(void)
+{
+    struct timespec now;
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &now);
+
+    return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
 }
 
 /* The registry is there, but the query is wrong, or its answer. */
@@ -510,6 +595,8 @@ static void
 ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why)
 {
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    ceph_lb_count(&l->counters->errors, 1);
 
     line->proven = 1;
     l->landed = ngx_current_msec;
@@ -551,6 +638,7 @@ ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
 
     if (flying || !line->proven) {
         l->failures++;
+        ceph_lb_count(&l->counters->errors, 1);
     }
 
     if (l->failures > 1 && !ngx_http_ceph_lb_lookup_is_connected(l)) {
@@ -585,6 +673,7 @@ ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
 
     l->failures++;
+    ceph_lb_count(&l->counters->errors, 1);
 
     if ((ngx_msec_int_t) (l->landed - line->launched) < 0) {
         ngx_http_ceph_lb_lookup_trouble(
@@ -622,6 +711,7 @@ ngx_http_ceph_lb_lookup_disembark(
         ngx_http_ceph_lb_lookup_leave(l, w);
 
         if (list != NULL) {
+            ceph_lb_count(&l->counters->passengers, 1);
             ngx_http_ceph_lb_lookup_answer(l, w, list, launched);
         } else {
             ngx_http_ceph_lb_lookup_answer_without(l, w);
@@ -649,8 +739,11 @@ ngx_http_ceph_lb_lookup_answer_without(
     if (ngx_http_ceph_lb_lookup_last_is_usable(l)) {
         ngx_http_ceph_lb_lookup_answer(l, w, l->last, l->last_launched);
         w->stale = 1;
+        ceph_lb_count(&l->counters->stale, 1);
         return;
     }
+
+    ceph_lb_count(&l->counters->without, 1);
 
     if (l->last != NULL && l->conf->stale != 0 && !l->expired) {
         l->expired = 1;
@@ -792,6 +885,22 @@ ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev)
 }
 
 static void
+ngx_http_ceph_lb_lookup_sweep_handler(ngx_event_t *ev)
+{
+    ngx_http_ceph_lb_lookup_t *l = ev->data;
+
+    if (l->last != NULL) {
+        ceph_lb_states_touch(l->last, ngx_current_msec);
+    }
+
+    ngx_http_ceph_lb_zone_sweep(&l->conf->zone);
+
+    if (!ngx_exiting) {
+        ngx_add_timer(ev, NGX_HTTP_CEPH_LB_SWEEP);
+    }
+}
+
+static void
 ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev)
 {
     u_char       why[NGX_INT64_LEN + sizeof("no answer within ms")];
@@ -852,8 +961,12 @@ ngx_http_ceph_lb_lookup_make_list(
         return NULL;
     }
 
-    if (ceph_lb_balance_bind(&l->balance, list) != 0) {
-        ceph_lb_list_free(list);
+    list->plan = ceph_lb_plan_create(list, (char *) l->conf->prefer_zone.data);
+
+    if (list->plan == NULL
+        || ngx_http_ceph_lb_zone_bind(&l->conf->zone, list, l->log) != NGX_OK)
+    {
+        ngx_http_ceph_lb_lookup_release(list);
         *error = "out of memory";
         return NULL;
     }

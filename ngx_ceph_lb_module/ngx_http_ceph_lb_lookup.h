@@ -7,7 +7,6 @@
 #ifndef NGX_HTTP_CEPH_LB_LOOKUP_H
 #define NGX_HTTP_CEPH_LB_LOOKUP_H
 
-#include "ceph_lb_balance.h"
 #include "ceph_lb_flight.h"
 #include "ceph_lb_list.h"
 #include "ngx_http_ceph_lb_conf.h"
@@ -60,7 +59,13 @@ void ngx_http_ceph_lb_lookup_leave(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w);
 
 ceph_lb_list_t *ngx_http_ceph_lb_lookup_hold(ceph_lb_list_t *list);
-void            ngx_http_ceph_lb_lookup_release(
-               ngx_http_ceph_lb_lookup_t *l, ceph_lb_list_t *list);
+void            ngx_http_ceph_lb_lookup_release(ceph_lb_list_t *list);
+
+/* The newest list of this worker, or NULL; and how old it is. */
+ceph_lb_list_t *ngx_http_ceph_lb_lookup_newest(ngx_http_ceph_lb_lookup_t *l);
+ngx_msec_t      ngx_http_ceph_lb_lookup_age(ngx_http_ceph_lb_lookup_t *l);
+
+/* Why no fresh list is to be had, or NULL. */
+const char *ngx_http_ceph_lb_lookup_why(ngx_http_ceph_lb_lookup_t *l);
 
 #endif /* NGX_HTTP_CEPH_LB_LOOKUP_H */

@@ -4,7 +4,9 @@
  */
 
 #include "ngx_http_ceph_lb_mysql.h"
+#include "ngx_http_ceph_lb_options.h"
 #include "ngx_http_ceph_lb_phase.h"
+#include "ngx_http_ceph_lb_status.h"
 
 #define NGX_HTTP_CEPH_LB_PASSWORD_MAX 1024
 
@@ -72,6 +74,9 @@ static ngx_http_ceph_lb_param_t ngx_http_ceph_lb_params[] = {
     {ngx_string("timeout="), ngx_http_ceph_lb_set_timeout},
     {ngx_string("query="), ngx_http_ceph_lb_set_query},
     {ngx_string("ssl_ca="), ngx_http_ceph_lb_set_ssl_ca},
+    {ngx_string("max_fails="), ngx_http_ceph_lb_set_max_fails},
+    {ngx_string("fail_timeout="), ngx_http_ceph_lb_set_fail_timeout},
+    {ngx_string("slow_start="), ngx_http_ceph_lb_set_slow_start},
 };
 
 #define NGX_HTTP_CEPH_LB_PARAMS                                                \
@@ -84,6 +89,24 @@ static ngx_command_t ngx_http_ceph_lb_commands[] = {
 
     {ngx_string("ceph_lb_stale"), NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1,
      ngx_http_ceph_lb_stale, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+
+    {ngx_string("ceph_lb_zone"), NGX_HTTP_UPS_CONF | NGX_CONF_TAKE2,
+     ngx_http_ceph_lb_zone_directive, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+
+    {ngx_string("ceph_lb_method"), NGX_HTTP_UPS_CONF | NGX_CONF_TAKE12,
+     ngx_http_ceph_lb_method, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+
+    {ngx_string("ceph_lb_prefer_zone"), NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1,
+     ngx_http_ceph_lb_prefer_zone, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+
+    {ngx_string("ceph_lb_fail_on"), NGX_HTTP_UPS_CONF | NGX_CONF_1MORE,
+     ngx_http_ceph_lb_fail_on, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+
+    {ngx_string("ceph_lb_timeout"), NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1,
+     ngx_http_ceph_lb_timeout, NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
+
+    {ngx_string("ceph_lb_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS,
+     ngx_http_ceph_lb_status, 0, 0, NULL},
 
     ngx_null_command};
 
@@ -120,6 +143,7 @@ enum {
     NGX_HTTP_CEPH_LB_LIST_AGE,
     NGX_HTTP_CEPH_LB_BACKENDS,
     NGX_HTTP_CEPH_LB_STALE,
+    NGX_HTTP_CEPH_LB_ZONE,
 };
 
 static ngx_http_variable_t ngx_http_ceph_lb_vars[] = {
@@ -135,6 +159,9 @@ static ngx_http_variable_t ngx_http_ceph_lb_vars[] = {
 
     {ngx_string("ceph_lb_stale"), NULL, ngx_http_ceph_lb_variable,
      NGX_HTTP_CEPH_LB_STALE, NGX_HTTP_VAR_NOCACHEABLE, 0},
+
+    {ngx_string("ceph_lb_zone"), NULL, ngx_http_ceph_lb_variable,
+     NGX_HTTP_CEPH_LB_ZONE, NGX_HTTP_VAR_NOCACHEABLE, 0},
 
     ngx_http_null_variable};
 
@@ -153,6 +180,16 @@ ngx_http_ceph_lb_variable(
                 || data == NGX_HTTP_CEPH_LB_BACKENDS)))
     {
         v->not_found = 1;
+        return NGX_OK;
+    }
+
+    if (data == NGX_HTTP_CEPH_LB_ZONE) {
+        v->data = ctx->zone.data;
+        v->len = (unsigned) ctx->zone.len;
+        v->valid = 1;
+        v->no_cacheable = 0;
+        v->not_found = ctx->zone.len == 0;
+
         return NGX_OK;
     }
 
@@ -294,6 +331,9 @@ ngx_http_ceph_lb_create_srv_conf(ngx_conf_t *cf)
     }
 
     conf->stale = NGX_CONF_UNSET_MSEC;
+    conf->policy.max_fails = 1;
+    conf->policy.fail_timeout_ms = 10000;
+    ngx_str_set(&conf->prefer_zone, "");
 
     return conf;
 }
@@ -707,9 +747,7 @@ ngx_http_ceph_lb_check_upstream(
     conf = ngx_http_conf_upstream_srv_conf(us, ngx_http_ceph_lb_module);
 
     if (conf->name.len == 0) {
-        if (conf->stale != NGX_CONF_UNSET_MSEC) {
-            error = "\"ceph_lb_stale\" stands without \"ceph_lb\"";
-        }
+        error = ngx_http_ceph_lb_option_without(conf);
 
     } else if (us->servers->nelts != 1) {
         error = "\"server\" may not stand beside \"ceph_lb\"";
@@ -734,5 +772,6 @@ ngx_http_ceph_lb_check_upstream(
         conf->stale = 60000;
     }
 
-    return NGX_OK;
+    return conf->name.len != 0 ? ngx_http_ceph_lb_default_zone(cf, conf, us)
+                               : NGX_OK;
 }

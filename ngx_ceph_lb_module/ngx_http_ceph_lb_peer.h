@@ -20,8 +20,12 @@ typedef struct {
 
     ngx_uint_t reading; /* unsigned  reading:1; the body is not in yet */
 
-    uintptr_t *tried;
-    long       current; /* its index in the list, or -1 */
+    uintptr_t     *tried;
+    ceph_lb_pick_t pick;     /* what it is being passed to */
+    int            slot;     /* in which that is counted */
+    ngx_str_t      zone;     /* of the backend that was chosen last */
+    uint64_t       begun;    /* when the first try began */
+    ngx_event_t    deadline; /* of all tries */
 } ngx_http_ceph_lb_ctx_t;
 
 /*
