@@ -25,6 +25,8 @@ static int find_and_take(
 static size_t
 find_by_turn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
 static size_t
+next_in_order(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static size_t
 find_least_conn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
 static size_t
 find_of_two(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
@@ -234,13 +236,10 @@ ceph_lb_warmth(
 static size_t
 find_by_turn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
 {
-    size_t            i, draws;
-    uint32_t          turn;
-    _Atomic uint32_t *turns = &c->list->states->counters.turn;
+    size_t i, draws;
 
     for (draws = tier->count + DRAWS_MORE; draws > 0; draws--) {
-        turn = atomic_fetch_add_explicit(turns, 1, memory_order_relaxed);
-        i = tier->order[turn % tier->length];
+        i = next_in_order(c, tier);
 
         if (may_be_used(c, i) && is_warm_enough(c, i)) {
             return i;
@@ -250,19 +249,34 @@ find_by_turn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
     return find_least_conn(c, tier);
 }
 
-/* Of several with as few, the first from a place that goes round. */
+/*
+ * A further try of a request goes by chance: if it took a turn, the others
+ * would move on by one, and one that fails might be met every time.
+ */
+static size_t
+next_in_order(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
+{
+    uint64_t turn;
+
+    turn = c->again
+             ? draw(c->chance)
+             : atomic_fetch_add_explicit(
+                 &c->list->states->counters.turn, 1, memory_order_relaxed);
+
+    return tier->order[turn % tier->length];
+}
+
+/* Of several that are equal, the one whose turn it is, or who comes first. */
 static size_t
 find_least_conn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
 {
-    size_t   n, i, best = NOBODY;
-    double   best_load = 0, one;
-    uint32_t turn;
+    size_t n, i, first, best = NOBODY;
+    double best_load = 0, one;
 
-    turn = atomic_fetch_add_explicit(
-        &c->list->states->counters.turn, 1, memory_order_relaxed);
+    first = next_in_order(c, tier);
 
-    for (n = 0; n < tier->count; n++) {
-        i = tier->members[(turn + n) % tier->count];
+    for (n = 0; n <= tier->count; n++) {
+        i = n == 0 ? first : tier->members[n - 1];
 
         if (!may_be_used(c, i)) {
             continue;
@@ -471,13 +485,13 @@ is_warm_enough(const ceph_lb_choice_t *c, size_t i)
     return warmth >= 1 || (double) (draw(c->chance) % 1000) < warmth * 1000;
 }
 
-/* What it would have to do for its weight with one request more. */
+/* What it has to do for its weight. */
 static double
 load(const ceph_lb_choice_t *c, size_t i)
 {
     const ceph_lb_backend_t *b = &c->list->backends[i];
 
-    return (ceph_lb_connections(c->list->states, b->state) + 1.0)
+    return ceph_lb_connections(c->list->states, b->state)
          / (b->weight * ceph_lb_warmth(c->policy, b->state, c->now));
 }
 

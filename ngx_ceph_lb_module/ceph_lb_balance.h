@@ -43,6 +43,7 @@ typedef struct {
     uint32_t                key;    /* for "hash" */
     uint64_t               *chance; /* a seed, not 0; it changes */
     uint64_t                now;
+    int                     again; /* others have been tried before */
 } ceph_lb_choice_t;
 
 /* What was chosen. */

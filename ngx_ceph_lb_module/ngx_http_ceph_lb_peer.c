@@ -283,6 +283,7 @@ ngx_http_ceph_lb_choose(ngx_http_ceph_lb_ctx_t *ctx, ngx_peer_connection_t *pc)
     choice.slot = ngx_http_ceph_lb_zone_slot(&conf->zone, ctx->waiter.list);
     choice.chance = &chance;
     choice.now = ngx_current_msec;
+    choice.again = ctx->tries++ > 0;
 
     if (ngx_http_ceph_lb_key(ctx, conf, &choice.key) != NGX_OK) {
         return NGX_ERROR;

@@ -24,6 +24,7 @@ typedef struct {
     ceph_lb_pick_t pick;     /* what it is being passed to */
     int            slot;     /* in which that is counted */
     ngx_str_t      zone;     /* of the backend that was chosen last */
+    ngx_uint_t     tries;    /* that have begun */
     uint64_t       begun;    /* when the first try began */
     ngx_event_t    deadline; /* of all tries */
 } ngx_http_ceph_lb_ctx_t;
