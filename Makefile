@@ -62,7 +62,7 @@ endif
 # What `make check-e2e` runs: files, or `tests/e2e -k WORD`, or anything else that pytest takes.
 E2E ?= tests/e2e
 
-.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-model check-fuzz check-e2e lint format install clean
+.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-model check-fuzz check-e2e soak lint format install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -157,7 +157,17 @@ check-model:
 	@tests/model/run
 
 check-e2e: all $(FAULTY_BACKEND)
-	SANITIZE=$(SANITIZE) BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider $(E2E)
+	SANITIZE=$(SANITIZE) BUILD_DIR=$(abspath $(BUILD)) PYTHON=$(PYTHON) \
+	    $(if $(filter tests/e2e,$(E2E)),tests/e2e/run,$(PYTHON) -m pytest -p no:cacheprovider $(E2E))
+
+# Ten minutes under load while one thing after another fails, and the promise of the list at length.
+SOAK_SECONDS ?= 600
+EXACTNESS_REQUESTS ?= 100000
+soak: deps
+	@$(MAKE) --no-print-directory all
+	SOAK_SECONDS=$(SOAK_SECONDS) EXACTNESS_REQUESTS=$(EXACTNESS_REQUESTS) SANITIZE=$(SANITIZE) \
+	    BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider -s \
+	    tests/e2e/test_soak.py tests/e2e/test_lb_exactness.py
 
 lint:
 	@dev/deps lint

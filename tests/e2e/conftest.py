@@ -14,6 +14,9 @@ import pytest
 from balancer import Balancer, Nginx, schema
 from stack import PORT, ROOT, Stack, processes_using
 
+# For a second run of the tests beside another one: it is part of the names of the directories.
+NAME = os.environ.get("CHECK_NAME", "")
+
 # Where a daemon that ignores its configuration would leave something.
 SYSTEM_PLACES = [Path(place) for place in (
     "/etc/ceph", "/var/lib/ceph", "/var/log/ceph", "/run/ceph", "/etc/nginx", "/var/lib/nginx",
@@ -40,7 +43,7 @@ def build_dir():
 @pytest.fixture(scope="session")
 def work_dir(build_dir):
     """A directory for what tests leave to be looked at: beside the stack's own one."""
-    directory = build_dir / "check-tmp"
+    directory = build_dir / f"check-tmp{NAME}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     return directory
@@ -49,7 +52,7 @@ def work_dir(build_dir):
 @pytest.fixture(scope="session")
 def stack(build_dir):
     """A stack of its own, beside any that runs already. It begins empty and is stopped at the end."""
-    directory = build_dir / "check-run"
+    directory = build_dir / f"check-run{NAME}"
     stack = Stack(directory)
     if directory.exists():
         stack.ctl("down")
@@ -131,7 +134,7 @@ def free_port():
 @pytest.fixture
 def small_stack(tmp_path_factory, build_dir):
     """A second stack's directory and ports, for tests that start a part of one; stopped at the end."""
-    directory = build_dir / "check-run-2"
+    directory = build_dir / f"check-run-2{NAME}"
     shutil.rmtree(directory, ignore_errors=True)
     second = Stack(directory, PORT + 2000)
     try:
@@ -149,7 +152,7 @@ def registry(build_dir):
 
     Apart from the stack's own, so that its backends and its log are not in the way.
     """
-    directory = build_dir / "check-registry"
+    directory = build_dir / f"check-registry{NAME}"
     second = Stack(directory, PORT + 1000)
     if directory.exists():
         second.ctl("down")
