@@ -35,6 +35,16 @@ struct api {
 /* The http_handler; its context is the struct api. */
 void api_handle(struct http_request *request, void *api);
 
+/* The arrival handler of the HTTP server; api_arrival.c. */
+struct http_arrival *api_arrival(struct http_request *request, struct slice body, void *api);
+
+/* What it has begun for the body of this request, or NULL. The caller frees it when the request is answered; its stripes
+ * can be taken out once, to be given to store_put. */
+struct api_arriving;
+struct api_arriving *api_take_arriving(struct http_request *request);
+struct store_early *api_arriving_early(struct api_arriving *arriving);
+void api_arriving_free(struct api_arriving *arriving);
+
 /* ---- the handlers, by file ---- */
 
 /* api_list.c: GET /objects */

@@ -25,6 +25,7 @@ struct upload {
     size_t next;      /* which one is being stored */
     char *raw_name;   /* owned: the name of a raw body */
     struct form_file raw_file;
+    struct api_arriving *arriving; /* NULL, or what was begun of it while it came */
     bool any_created;
 
     yajl_gen stored; /* the answer so far */
@@ -33,6 +34,8 @@ struct upload {
 
 static void upload_free(struct upload *upload)
 {
+    if (upload->arriving != NULL)
+        api_arriving_free(upload->arriving);
     if (upload->form.files == &upload->raw_file)
         free(upload->raw_name);
     else
@@ -134,14 +137,16 @@ static void store_next(struct upload *upload)
     upload->manifest.media_type = api_media_type(upload->api, file->name, file->media_type);
     /* What was claimed of a form is not of its files. */
     upload->manifest.digests = file == &upload->raw_file ? upload->claimed : (struct digests){.known = 0};
-    upload->put = (struct store_put){.store = upload->api->store,
-                                     .home = http_request_loop(upload->request),
-                                     .name = file->name,
-                                     .content = file->content,
-                                     .manifest = &upload->manifest,
-                                     .conditions = upload->conditions,
-                                     .done = on_stored,
-                                     .used = on_used};
+    upload->put =
+        (struct store_put){.store = upload->api->store,
+                           .home = http_request_loop(upload->request),
+                           .name = file->name,
+                           .content = file->content,
+                           .manifest = &upload->manifest,
+                           .conditions = upload->conditions,
+                           .early = upload->arriving != NULL ? api_arriving_early(upload->arriving) : NULL,
+                           .done = on_stored,
+                           .used = on_used};
     store_put_begin(&upload->put);
 }
 
@@ -227,7 +232,10 @@ static void begin_raw(struct upload *upload, struct slice name)
 
 void api_put(struct api *api, struct http_request *request, struct slice name)
 {
-    begin_raw(upload_new(api, request), name);
+    struct upload *upload = upload_new(api, request);
+
+    upload->arriving = api_take_arriving(request);
+    begin_raw(upload, name);
 }
 
 static void on_searched(void *request, struct slice part)

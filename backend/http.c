@@ -36,7 +36,11 @@
 #define SPOOL_ROOM_LEAST (8 * 1024 * 1024)
 /* So much of a body that arrives stays in memory before its pages are given back. */
 #define RELEASE_STEP (1024 * 1024)
-#define NOT_KNOWN    SIZE_MAX
+/* From which size on a body may be worked on while it arrives; and how much of all of them that still has to be worked on
+ * stays in a loop's memory. The pages of what is beyond that are given back, too, and come from the file again. */
+#define ARRIVAL_FROM_SIZE (8 * 1024 * 1024)
+#define KEPT_MOST         (32 * 1024 * 1024)
+#define NOT_KNOWN         SIZE_MAX
 
 /* After a refusal what the client still sends is thrown away for so long, since a connection that is closed
  * with bytes unread is reset, and the answer may be lost with it. */
@@ -52,6 +56,7 @@ struct http_loop {
     h2o_timeout_t send_timeout;
     h2o_timeout_t linger_timeout;
     h2o_linklist_t unwatched; /* connections: see watch_connections */
+    size_t kept;              /* of bodies that are worked on while they arrive: see KEPT_MOST */
     h2o_socket_t *listener;   /* NULL once closed */
     int listen_fd;
     unsigned connections, connections_max;
@@ -70,6 +75,7 @@ struct http_server {
     struct http_options options;
     http_error_body *error_body;
     http_handler *handler;
+    http_arrival_handler *arrival_handler;
     void *handler_context;
     struct http_counters counters;
     h2o_globalconf_t config;
@@ -90,9 +96,12 @@ struct connection {
 
     /* Of the request that arrives. */
     bool head_seen;
-    size_t size;     /* of head and body, or NOT_KNOWN: it comes in chunks */
-    size_t released; /* so much of it need not be in memory */
-    bool refused;    /* its body cannot be kept; what still comes is thrown away */
+    size_t size;                  /* of head and body, or NOT_KNOWN: it comes in chunks */
+    size_t released;              /* so much of it need not be in memory */
+    struct http_arrival *arrival; /* who works on its body meanwhile, or NULL */
+    struct slice body;            /* where that lies, of this size in the end */
+    size_t kept;                  /* in memory of what still has to be worked on */
+    bool refused;                 /* its body cannot be kept; what still comes is thrown away */
     h2o_timeout_entry_t linger_timer;
 };
 
@@ -156,6 +165,7 @@ static void run_tasks(h2o_multithread_receiver_t *receiver, h2o_linklist_t *mess
 /* ---- a request ---- */
 
 static void unwatch(struct connection *connection);
+static void end_arrival(struct connection *connection);
 static void respond_refused(struct http_request *request);
 static void release_body(struct connection *connection, size_t step);
 
@@ -224,9 +234,22 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         respond_refused(request);
         return 0;
     }
-    release_body(connection, 1);
+    /* The library moves it when a client sends a great deal behind its request. */
+    if (connection->arrival != NULL && req->entity.base != connection->body.base)
+        end_arrival(connection);
+    if (connection->arrival == NULL)
+        release_body(connection, 1);
     loop->server->handler(request, loop->server->handler_context);
+    end_arrival(connection);
     return 0;
+}
+
+struct http_arrival *http_request_arrival(struct http_request *request)
+{
+    struct http_arrival *arrival = request->connection->arrival;
+
+    request->connection->arrival = NULL;
+    return arrival;
 }
 
 struct slice http_request_method(const struct http_request *request)
@@ -676,6 +699,7 @@ static void refuse(struct connection *connection)
     struct request_search search = {connection->socket->data, NULL};
 
     log_warn("a body cannot be kept in --spool-dir: %s", strerror(errno));
+    end_arrival(connection);
     connection->refused = true;
     h2o_buffer_consume(&connection->socket->input, connection->socket->input->size);
     loop->server->config.http1.callbacks.foreach_request(&loop->context, find_request_of, &search);
@@ -710,6 +734,70 @@ static bool make_room(struct connection *connection)
     return spool_reserve(input, used + used / 2 + 2 * SPOOL_ROOM_LEAST);
 }
 
+/* ---- a body that is worked on while it arrives ---- */
+
+static void begin_arrival(struct connection *connection, size_t head_size, size_t body_size)
+{
+    struct http_loop *loop = connection->loop;
+    struct http_request request = {.loop = loop, .connection = connection};
+    struct request_search search = {connection->socket->data, NULL};
+
+    if (loop->server->arrival_handler == NULL || body_size < ARRIVAL_FROM_SIZE)
+        return;
+    loop->server->config.http1.callbacks.foreach_request(&loop->context, find_request_of, &search);
+    if (search.found == NULL)
+        return;
+    request.req = search.found;
+    connection->body = (struct slice){connection->socket->input->bytes + head_size, body_size};
+    connection->released = head_size;
+    connection->arrival =
+        loop->server->arrival_handler(&request, connection->body, loop->server->handler_context);
+    if (connection->arrival != NULL)
+        connection->arrival->connection = connection;
+}
+
+static void forget_kept(struct connection *connection, size_t bytes)
+{
+    if (bytes > connection->kept)
+        bytes = connection->kept;
+    connection->kept -= bytes;
+    connection->loop->kept -= bytes;
+}
+
+/* Also when the body lies elsewhere all at once. */
+static void end_arrival(struct connection *connection)
+{
+    struct http_arrival *arrival = connection->arrival;
+
+    forget_kept(connection, connection->kept);
+    connection->arrival = NULL;
+    if (arrival != NULL)
+        arrival->gone(arrival);
+}
+
+void http_arrival_used(struct http_arrival *arrival, struct slice part)
+{
+    forget_kept(arrival->connection, part.len);
+    spool_release(arrival->connection->socket->input, part);
+}
+
+static void go_on_with_arrival(struct connection *connection)
+{
+    struct http_loop *loop = connection->loop;
+    const h2o_buffer_t *input = connection->socket->input;
+    size_t head_size = connection->size - connection->body.len, more = input->size - connection->released;
+
+    if (loop->kept + more > KEPT_MOST) {
+        release_body(connection, RELEASE_STEP);
+    } else {
+        connection->kept += more;
+        loop->kept += more;
+        connection->released = input->size;
+    }
+    more = input->size - head_size;
+    connection->arrival->more(connection->arrival, more < connection->body.len ? more : connection->body.len);
+}
+
 /* Between two reads, while a request arrives. */
 static void look_at_body(struct connection *connection)
 {
@@ -728,9 +816,16 @@ static void look_at_body(struct connection *connection)
         length = framing.lengths != 0 ? h2o_strtosize(framing.length.base, framing.length.len) : 0;
         connection->head_seen = true;
         connection->size = framing.encodings != 0 ? NOT_KNOWN : framing.head_size + length;
+        if (!make_room(connection)) {
+            refuse(connection);
+            return;
+        }
+        begin_arrival(connection, framing.head_size, length);
     }
     if (!make_room(connection))
         refuse(connection);
+    else if (connection->arrival != NULL)
+        go_on_with_arrival(connection);
     else
         release_body(connection, RELEASE_STEP);
 }
@@ -809,6 +904,7 @@ static void on_connection_closed(void *context)
     struct connection *connection = context;
     struct http_loop *loop = connection->loop;
 
+    end_arrival(connection);
     h2o_timeout_unlink(&connection->linger_timer);
     if (h2o_linklist_is_linked(&connection->unwatched))
         h2o_linklist_unlink(&connection->unwatched);
@@ -1008,12 +1104,14 @@ static void *run_loop(void *argument)
     return NULL;
 }
 
-void http_server_start(struct http_server *server, http_handler *handler, void *context)
+void http_server_start(struct http_server *server, http_handler *handler,
+                       http_arrival_handler *arrival_handler, void *context)
 {
     pthread_t thread;
     unsigned i;
 
     server->handler = handler;
+    server->arrival_handler = arrival_handler;
     server->handler_context = context;
     for (i = 0; i < server->options.loops; i++) {
         if (pthread_create(&thread, NULL, run_loop, &server->loops[i]) != 0) {

@@ -46,6 +46,27 @@ struct http_options {
 /* The handler; on the request's loop. */
 typedef void http_handler(struct http_request *request, void *context);
 
+/* A large body that is being worked on while it arrives. */
+struct http_arrival {
+    /* So many bytes of it are there. */
+    void (*more)(struct http_arrival *arrival, uint64_t bytes);
+    /* Its memory is about to go, since the client has left: it must not be touched any more, and nothing comes after this. */
+    void (*gone)(struct http_arrival *arrival);
+
+    struct connection *connection; /* the server's */
+};
+
+/* As http_request_body_used; from when the handler has given it, until the request has been answered. On the loop. */
+void http_arrival_used(struct http_arrival *arrival, struct slice part);
+
+/*
+ * Asked, on the loop, when the head of a request is there and a large body follows, whose length is known and which will
+ * lie in `body`. The accessors can be used, but not http_request_body, and it cannot be answered yet. NULL: the body is
+ * waited for. Else what it gives comes back by http_request_arrival, or is told that it is gone.
+ */
+typedef struct http_arrival *http_arrival_handler(struct http_request *request, struct slice body,
+                                                  void *context);
+
 /*
  * Fills in the body of an error that the server itself answers, before a handler could (413, 400; 507 when
  * there is no room for the body in spool_dir): a problem in the form of the others. Returns text in static
@@ -61,8 +82,9 @@ struct http_server *http_server_new(const struct http_options *options, http_err
 struct executor *const *http_server_loops(struct http_server *server);
 struct http_counters *http_server_counters(struct http_server *server);
 
-/* Starts the threads. */
-void http_server_start(struct http_server *server, http_handler *handler, void *context);
+/* Starts the threads. `arrival_handler` may be NULL. */
+void http_server_start(struct http_server *server, http_handler *handler,
+                       http_arrival_handler *arrival_handler, void *context);
 
 /* How many requests have begun to arrive and are not answered to the end. Blocks until every loop has counted
  * its own. */
@@ -86,6 +108,8 @@ struct slice http_request_body(const struct http_request *request);
 /* A part of the body has been read and is not needed for a while: it need not stay in memory. It can be read
  * again all the same. These two on any thread, as long as the request has not been answered. */
 void http_request_body_used(struct http_request *request, struct slice part);
+/* What the arrival handler gave for its body, and then it is the caller's; NULL: nothing. */
+struct http_arrival *http_request_arrival(struct http_request *request);
 /* The first field of that name (in lower case), absent when there is none. */
 struct slice http_request_field(const struct http_request *request, const char *name);
 /* Likewise, but a list that was sent in several fields is put together (RFC 9110, 5.3). */

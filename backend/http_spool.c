@@ -55,6 +55,12 @@ static bool take_room(int fd, size_t size)
     return error == 0;
 }
 
+/* Nothing is read before it was written, so the kernel need not read ahead: what it would find there is zeroes. */
+static void expect_no_reading_ahead(h2o_buffer_t *buffer, size_t size)
+{
+    (void)madvise(buffer, size, MADV_RANDOM);
+}
+
 static bool move_into_file(h2o_buffer_t **buffer, size_t capacity)
 {
     h2o_buffer_t *old = *buffer, *new;
@@ -70,6 +76,7 @@ static bool move_into_file(h2o_buffer_t **buffer, size_t capacity)
         errno = error;
         return false;
     }
+    expect_no_reading_ahead(new, size);
     new->size = old->size;
     new->bytes = new->_buf;
     new->capacity = capacity;
@@ -91,6 +98,7 @@ static bool grow_file(h2o_buffer_t **buffer, size_t capacity)
     new = mremap(old, mapping_size(old->capacity), mapping_size(capacity), MREMAP_MAYMOVE);
     if (new == MAP_FAILED)
         return false;
+    expect_no_reading_ahead(new, mapping_size(capacity));
     new->bytes = new->_buf + offset;
     new->capacity = capacity;
     *buffer = new;

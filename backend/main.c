@@ -149,7 +149,7 @@ static void start_api(struct backend *backend)
     api->file_size_max = options->max_file_size;
     api->started_ms = clock_monotonic_ms();
     atomic_init(&api->draining, false);
-    http_server_start(backend->server, api_handle, api);
+    http_server_start(backend->server, api_handle, api_arrival, api);
     log_info("ceph-lb-backend %s listening on %s, %u event loops", CEPH_LB_VERSION, options->listen,
              (unsigned)options->threads);
 }

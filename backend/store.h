@@ -73,6 +73,8 @@ void store_stop(struct store *store);
 
 struct store_source; /* store_write.h */
 
+struct store_early;
+
 struct store_put {
     /* Set by the caller. All of it must live until `done`. */
     struct store *store;
@@ -80,6 +82,7 @@ struct store_put {
     struct slice name; /* checked with name_problem */
     struct slice content;
     const struct store_source *source; /* in place of the content, for store_copy; else NULL */
+    struct store_early *early;         /* NULL, or its stripes, to which more has come; it is taken over */
     struct manifest *manifest;         /* size, time, stripe size and CRC-32C are filled in here */
     struct conditions conditions;
     void (*done)(struct store_put *put); /* on the loop, exactly once; not from within store_put_begin */
@@ -93,6 +96,19 @@ struct store_put {
 };
 
 void store_put_begin(struct store_put *put);
+
+/*
+ * Begins to write the stripes of a content that is still arriving; all of it will lie where it says. `used` is told of
+ * parts that have been read and are hardly needed again. On the loop, as are the others. NULL: it is too small for
+ * that, or there is no connection to the cluster. It ends with store_put_begin or store_early_drop.
+ */
+struct store_early *store_early_begin(struct store *store, struct executor *home, struct slice name,
+                                      struct slice content, void (*used)(void *context, struct slice part),
+                                      void *context);
+/* So many bytes have come. */
+void store_early_more(struct store_early *early, uint64_t arrived);
+/* It is of no use any more, and the content is not touched after this; what was written is left to the collector. */
+void store_early_drop(struct store_early *early);
 
 /* ---- deleting ---- */
 

@@ -27,6 +27,7 @@ struct putting {
     struct store_stripes stripes;
     struct store_transfer transfer;
     struct store_publish publish;
+    struct store_early *early; /* NULL, or where the stripes come from */
 };
 
 #define PUTTING_OF(step, member) ((struct putting *)((char *)(step)-offsetof(struct putting, member)))
@@ -39,6 +40,8 @@ static void finish(struct putting *putting, enum store_result result)
         atomic_fetch_add_explicit(&put->store->counters.bytes_written, put->manifest->size,
                                   memory_order_relaxed);
     put->result = result;
+    if (putting->early != NULL)
+        store_early_free(putting->early);
     head_free(&putting->read.head);
     free(putting);
     put->done(put);
@@ -58,7 +61,7 @@ static void on_published(struct store_publish *publish)
     finish(putting, publish->result);
 }
 
-static void step_publish(struct putting *putting, const char *uid)
+static void step_publish(struct putting *putting, const char *uid, const struct store_claim *claim)
 {
     struct store_put *put = putting->put;
 
@@ -68,7 +71,7 @@ static void step_publish(struct putting *putting, const char *uid)
                                               .object = putting->object,
                                               .tag = putting->tag,
                                               .uid = uid,
-                                              .claim = &putting->claim.note.entry,
+                                              .claim = &claim->note.entry,
                                               .content = put->content,
                                               .manifest = put->manifest,
                                               .conditions = &put->conditions,
@@ -85,7 +88,7 @@ static void on_stripes_written(struct store_stripes *stripes)
         return;
     }
     digests_set_crc32c(&putting->put->manifest->digests, stripes->crc32c);
-    step_publish(putting, putting->uid);
+    step_publish(putting, putting->uid, &putting->claim);
 }
 
 static void on_used(struct store_stripes *stripes, struct slice part)
@@ -107,7 +110,7 @@ static void on_transferred(struct store_transfer *transfer)
     else if (transfer->error < 0)
         fail(putting, transfer->error);
     else
-        step_publish(putting, putting->uid);
+        step_publish(putting, putting->uid, &putting->claim);
 }
 
 static void step_transfer(struct putting *putting)
@@ -141,6 +144,7 @@ static void on_claimed(struct store_claim *claim)
                                               .home = put->home,
                                               .uid = putting->uid,
                                               .content = put->content,
+                                              .available = put->content.len,
                                               .stripe_size = put->manifest->stripe_size,
                                               .begun_ms = claim->begun_ms,
                                               .done = on_stripes_written,
@@ -173,6 +177,31 @@ static void on_head_read(struct store_head_read *read)
     store_claim_begin(&putting->claim);
 }
 
+static void step_read(struct putting *putting)
+{
+    struct store_put *put = putting->put;
+
+    head_new_tag(putting->uid);
+    putting->read = (struct store_head_read){
+        .store = put->store, .home = put->home, .object = putting->object, .done = on_head_read};
+    store_head_read_begin(&putting->read);
+}
+
+/* What was written while it arrived is used, or, if that has failed, all is done anew. */
+static void on_early_ready(void *context)
+{
+    struct putting *putting = context;
+
+    if (putting->early->error == 0) {
+        digests_set_crc32c(&putting->put->manifest->digests, putting->early->crc32c);
+        step_publish(putting, putting->early->uid, &putting->early->claim);
+        return;
+    }
+    store_early_free(putting->early);
+    putting->early = NULL;
+    step_read(putting);
+}
+
 void store_put_begin(struct store_put *put)
 {
     struct putting *putting = xcalloc(1, sizeof(*putting));
@@ -188,13 +217,16 @@ void store_put_begin(struct store_put *put)
     if (put->source != NULL && put->source->stripe_size != 0)
         stripe_size = put->source->stripe_size;
     if (put->source == NULL && (put->content.len <= stripe_size || !cluster_is_ready(put->store->cluster))) {
+        if (put->early != NULL)
+            store_early_drop(put->early);
         digests_set_crc32c(&put->manifest->digests, crc32c_update(0, put->content.base, put->content.len));
-        step_publish(putting, NULL);
+        step_publish(putting, NULL, &putting->claim);
         return;
     }
-    head_new_tag(putting->uid);
     put->manifest->stripe_size = stripe_size;
-    putting->read = (struct store_head_read){
-        .store = put->store, .home = put->home, .object = putting->object, .done = on_head_read};
-    store_head_read_begin(&putting->read);
+    putting->early = put->early;
+    if (put->early != NULL)
+        store_early_finish(put->early, on_early_ready, putting);
+    else
+        step_read(putting);
 }

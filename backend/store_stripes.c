@@ -11,10 +11,13 @@
 static int launch_stripe(struct rados_call *call, rados_ioctx_t ioctx, rados_completion_t completion)
 {
     struct store_stripe_write *write = (struct store_stripe_write *)call;
-    rados_write_op_t operation = rados_create_write_op();
+    rados_write_op_t operation;
     struct buffer checksums = {NULL, 0, 0};
     char object[STRIPE_OBJECT_SIZE];
 
+    if (write->stripes != NULL && write->stripes->stopped)
+        return -ECANCELED;
+    operation = rados_create_write_op();
     write->crc32c = stripe_checksums(write->content, &checksums);
     stripe_object(write->uid, write->number, object);
     rados_write_op_write_full(operation, write->content.base, write->content.len);
@@ -79,17 +82,39 @@ static void begin_stripe(struct store_stripes *stripes, struct store_stripe_writ
     store_stripe_write_begin(write, stripes->store, stripes->home, write->content.len);
 }
 
+static bool next_is_there(const struct store_stripes *stripes)
+{
+    uint64_t begin = stripes->next * stripes->stripe_size;
+
+    return stripes->next < stripes->count &&
+           (stripes->available == stripes->content.len || stripes->available - begin >= stripes->stripe_size);
+}
+
 static void go_on(struct store_stripes *stripes)
 {
     unsigned i;
 
     if (stripes->error == 0 && store_claim_is_old(stripes->store, stripes->begun_ms))
         stripes->error = -ETIMEDOUT;
-    for (i = 0; i < STORE_STRIPES_AT_ONCE && stripes->next < stripes->count && stripes->error == 0; i++)
+    for (i = 0; i < STORE_STRIPES_AT_ONCE && next_is_there(stripes) && stripes->error == 0; i++)
         if (stripes->writes[i].stripes == NULL)
             begin_stripe(stripes, &stripes->writes[i]);
-    if (stripes->under_way == 0)
+    if (stripes->under_way == 0 && (stripes->error != 0 || stripes->next == stripes->count))
         stripes->done(stripes);
+}
+
+void store_stripes_more(struct store_stripes *stripes, uint64_t available)
+{
+    stripes->available = available;
+    go_on(stripes);
+}
+
+void store_stripes_stop(struct store_stripes *stripes)
+{
+    stripes->stopped = true;
+    if (stripes->error == 0)
+        stripes->error = -ECANCELED;
+    go_on(stripes);
 }
 
 void store_stripes_begin(struct store_stripes *stripes)
@@ -103,5 +128,6 @@ void store_stripes_begin(struct store_stripes *stripes)
     stripes->under_way = 0;
     stripes->error = 0;
     stripes->crc32c = 0;
+    stripes->stopped = false;
     go_on(stripes);
 }

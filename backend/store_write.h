@@ -140,6 +140,8 @@ struct store_stripes {
     void (*done)(struct store_stripes *stripes);
     /* On the loop: a part of the content has been read, and is not needed again. NULL: nobody wants to know. */
     void (*used)(struct store_stripes *stripes, struct slice part);
+    /* How much of the content is there: its length, or less, while it arrives, and then store_stripes_more. */
+    uint64_t available;
 
     int error;
     uint32_t crc32c; /* of the content */
@@ -147,9 +149,32 @@ struct store_stripes {
     struct store_stripe_write writes[STORE_STRIPES_AT_ONCE];
     uint64_t next, count;
     unsigned under_way;
+    bool stopped; /* the content is gone */
 };
 
 void store_stripes_begin(struct store_stripes *stripes);
+
+/* More of the content is there. Not after `done`. */
+void store_stripes_more(struct store_stripes *stripes, uint64_t available);
+
+/* From now on the content is not touched any more, and `done` comes, with an error, as soon as nothing is under way. It
+ * may come from within. Not after `done`. */
+void store_stripes_stop(struct store_stripes *stripes);
+
+/* ---- stripes of what is still arriving ---- */
+
+/* In store_early.c: what store_put needs of it. `ready` comes on the loop, maybe from within, and then `error` is set. */
+struct store_early {
+    int error; /* 0: all stripes are written */
+    uint32_t crc32c;
+    char uid[HEAD_TAG_SIZE];
+    struct store_claim claim;
+};
+
+/* All of the content is there. */
+void store_early_finish(struct store_early *early, void (*ready)(void *context), void *context);
+/* After `ready`. */
+void store_early_free(struct store_early *early);
 
 /* ---- stripes from stripes ---- */
 

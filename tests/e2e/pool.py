@@ -43,10 +43,13 @@ class Pool:
         return self
 
     def close(self):
-        for backend in self.backends:
-            backend.close()
-        self.cluster.shutdown()
-        self.stack.command("ceph", "osd", "pool", "rm", self.name, self.name, "--yes-i-really-really-mean-it")
+        """All of it, also when one of the backends has something to tell."""
+        with contextlib.ExitStack() as ends:
+            ends.callback(self.stack.command, "ceph", "osd", "pool", "rm", self.name, self.name,
+                          "--yes-i-really-really-mean-it")
+            ends.callback(self.cluster.shutdown)
+            for backend in self.backends:
+                ends.callback(backend.close)
 
     # ---- what lies there ----
 

@@ -103,7 +103,7 @@ static void test_no_task_is_lost(void **state)
     find_port(&options.listen);
     server = http_server_new(&options, no_body);
     assert_non_null(server);
-    http_server_start(server, never, NULL);
+    http_server_start(server, never, NULL, NULL);
     for (i = 0; i < THREADS; i++) {
         submitters[i].executor = http_server_loops(server)[i % LOOPS];
         assert_int_equal(pthread_create(&threads[i], NULL, submit, &submitters[i]), 0);
