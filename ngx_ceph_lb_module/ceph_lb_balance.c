@@ -25,23 +25,31 @@ static int find_and_take(
 static size_t
 find_by_turn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
 static size_t
-next_in_order(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
-static size_t
 find_least_conn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
 static size_t
-find_of_two(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+           find_of_two(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static int is_better(const ceph_lb_choice_t *c, size_t i, size_t than);
+static size_t
+           find_by_lot(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
+static int wins_lot(const ceph_lb_choice_t *c, double one, double *sum);
 static size_t
 find_by_key(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
 static size_t
 find_least_bad(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier);
-static int      take(const ceph_lb_choice_t *c, size_t i, ceph_lb_pick_t *pick);
+static int take(
+    const ceph_lb_choice_t *c,
+    size_t                  i,
+    int                     even_avoided,
+    ceph_lb_pick_t         *pick);
 static int      may_be_used(const ceph_lb_choice_t *c, size_t i);
 static int      is_warm_enough(const ceph_lb_choice_t *c, size_t i);
-static double   load(const ceph_lb_choice_t *c, size_t i);
+static double   part(const ceph_lb_choice_t *c, size_t i);
+static uint32_t connections(const ceph_lb_choice_t *c, size_t i);
 static double   latency(const ceph_lb_choice_t *c, size_t i);
 static double   score_of_key(uint32_t key, const ceph_lb_backend_t *b);
 static uint64_t mix(uint64_t x);
 static uint64_t draw(uint64_t *chance);
+static uint64_t elapsed(uint64_t since, uint64_t now);
 static void
 note_failure(const ceph_lb_policy_t *policy, ceph_lb_state_t *s, uint64_t now);
 static void note_answer(
@@ -138,7 +146,7 @@ find_and_take(
             return 0;
         }
 
-        if (take(c, i, pick)) {
+        if (take(c, i, find == find_least_bad, pick)) {
             return 1;
         }
     }
@@ -200,8 +208,9 @@ ceph_lb_condition(
         return CEPH_LB_READY;
     }
 
-    return now - GET(s->checked) > policy->fail_timeout_ms ? CEPH_LB_TRIAL
-                                                           : CEPH_LB_AVOIDED;
+    return elapsed(GET(s->checked), now) > policy->fail_timeout_ms
+             ? CEPH_LB_TRIAL
+             : CEPH_LB_AVOIDED;
 }
 
 double
@@ -232,72 +241,66 @@ ceph_lb_warmth(
  * One counter turns for all workers and all tiers.  A place of somebody who
  * cannot serve is passed over, and its turn is gone: so his part is shared
  * among all others, and not left to whoever comes next in the order.
+ *
+ * A further try of a request takes no turn: or else the others would move on by
+ * one, and one that fails might be met every time.
  */
 static size_t
 find_by_turn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
 {
-    size_t i, draws;
+    size_t            i, draws;
+    uint32_t          turn;
+    _Atomic uint32_t *turns = &c->list->states->counters.turn;
 
-    for (draws = tier->count + DRAWS_MORE; draws > 0; draws--) {
-        i = next_in_order(c, tier);
+    for (draws = tier->count + DRAWS_MORE; draws > 0 && !c->again; draws--) {
+        turn = atomic_fetch_add_explicit(turns, 1, memory_order_relaxed);
+        i = tier->order[turn % tier->length];
 
         if (may_be_used(c, i) && is_warm_enough(c, i)) {
             return i;
         }
     }
 
-    return find_least_conn(c, tier);
+    return find_by_lot(c, tier);
 }
 
 /*
- * A further try of a request goes by chance: if it took a turn, the others
- * would move on by one, and one that fails might be met every time.
+ * What each has to do for its weight.  Of several with as little it is one by
+ * lot: if they took turns, the turns of somebody who cannot serve would all go
+ * to whoever comes next.
  */
-static size_t
-next_in_order(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
-{
-    uint64_t turn;
-
-    turn = c->again
-             ? draw(c->chance)
-             : atomic_fetch_add_explicit(
-                 &c->list->states->counters.turn, 1, memory_order_relaxed);
-
-    return tier->order[turn % tier->length];
-}
-
-/* Of several that are equal, the one whose turn it is, or who comes first. */
 static size_t
 find_least_conn(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
 {
-    size_t n, i, first, best = NOBODY;
-    double best_load = 0, one;
+    size_t n, i, best = NOBODY;
+    double load, best_load = 0, sum = 0;
 
-    first = next_in_order(c, tier);
-
-    for (n = 0; n <= tier->count; n++) {
-        i = n == 0 ? first : tier->members[n - 1];
+    for (n = 0; n < tier->count; n++) {
+        i = tier->members[n];
 
         if (!may_be_used(c, i)) {
             continue;
         }
 
-        one = load(c, i);
+        load = connections(c, i) / part(c, i);
 
-        if (best == NOBODY || one < best_load) {
+        if (best == NOBODY || load < best_load) {
             best = i;
-            best_load = one;
+            best_load = load;
+            sum = part(c, i);
+
+        } else if (load == best_load && wins_lot(c, part(c, i), &sum)) {
+            best = i;
         }
     }
 
     return best;
 }
 
-/* Each is drawn as often as its weight says, so the weight counts only there. */
+/* Each is drawn as often as its weight says. */
 static size_t
 find_of_two(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
 {
-    int    ewma = c->policy->method == CEPH_LB_EWMA;
     size_t i, draws, first = NOBODY;
 
     for (draws = 2 * (tier->count + DRAWS_MORE); draws > 0; draws--) {
@@ -307,47 +310,86 @@ find_of_two(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
             continue;
         }
 
-        if (first == NOBODY) {
-            first = i;
+        if (first != NOBODY) {
+            return is_better(c, i, first) ? i : first;
+        }
 
-            if (tier->count == 1) {
-                return first;
-            }
+        first = i;
 
+        if (tier->count == 1) {
+            break;
+        }
+    }
+
+    return first != NOBODY ? first : find_by_lot(c, tier);
+}
+
+/* As good is not better: who has nothing to do is chosen as it was drawn. */
+static int
+is_better(const ceph_lb_choice_t *c, size_t i, size_t than)
+{
+    if (c->policy->method == CEPH_LB_EWMA) {
+        return latency(c, i) < latency(c, than);
+    }
+
+    return connections(c, i) * part(c, than)
+         < connections(c, than) * part(c, i);
+}
+
+/* The same by one look at each, for when most draws, or turns, are in vain. */
+static size_t
+find_by_lot(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
+{
+    size_t n, i, found = NOBODY;
+    double sum = 0;
+
+    for (n = 0; n < tier->count; n++) {
+        i = tier->members[n];
+
+        if (!may_be_used(c, i)) {
             continue;
         }
 
-        if (ewma) {
-            return latency(c, i) < latency(c, first) ? i : first;
+        if (wins_lot(c, part(c, i), &sum)) {
+            found = i;
         }
-
-        return ceph_lb_connections(c->list->states, c->list->backends[i].state)
-                     < ceph_lb_connections(
-                         c->list->states, c->list->backends[first].state)
-                 ? i
-                 : first;
     }
 
-    return first != NOBODY ? first : find_least_conn(c, tier);
+    return found;
+}
+
+/* One after another, each wins with its part of the sum so far: so in the end
+ * each has won with its part of all. */
+static int
+wins_lot(const ceph_lb_choice_t *c, double one, double *sum)
+{
+    *sum += one;
+
+    return (double) draw(c->chance) / (1ULL << 32) * *sum < one;
 }
 
 /*
  * Rendezvous hashing (Thaler and Ravishankar, 1998; with weights as Schindler
  * and Schomaker, 2005): each backend has a score for the key, and the best one
  * gets it.  A change of the list moves only the keys of those that changed.
- * The bound on the load is that of Mirrokni, Thorup and Zadimoghaddam (2018).
+ * The bound on the load is that of Mirrokni, Thorup and Zadimoghaddam (2018),
+ * among those that can be used: so one of them is always below it.
  */
 static size_t
 find_by_key(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
 {
     size_t n, i, best = NOBODY, best_beyond = NOBODY, *to;
     double score, best_score = 0, best_score_beyond = 0, *with;
-    double bound, sum = 1;
+    double bound, sum = 1, weight = 0;
     const ceph_lb_backend_t *b;
 
     for (n = 0; n < tier->count; n++) {
-        b = &c->list->backends[tier->members[n]];
-        sum += ceph_lb_connections(c->list->states, b->state);
+        i = tier->members[n];
+
+        if (may_be_used(c, i)) {
+            sum += connections(c, i);
+            weight += c->list->backends[i].weight;
+        }
     }
 
     for (n = 0; n < tier->count; n++) {
@@ -358,15 +400,13 @@ find_by_key(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
             continue;
         }
 
-        bound = ceil(
-            sum * CEPH_LB_HASH_PERCENT / 100 * b->weight
-            / (double) tier->weight);
+        bound = ceil(sum * CEPH_LB_HASH_PERCENT / 100 * b->weight / weight);
 
         if (bound < CEPH_LB_HASH_LEAST) {
             bound = CEPH_LB_HASH_LEAST;
         }
 
-        if (ceph_lb_connections(c->list->states, b->state) < bound) {
+        if (connections(c, i) < bound) {
             to = &best;
             with = &best_score;
 
@@ -386,11 +426,11 @@ find_by_key(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
     return best != NOBODY ? best : best_beyond;
 }
 
-/* The one that has been left alone for longest. */
+/* The one that has been left alone for longest; of several, one by chance. */
 static size_t
 find_least_bad(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
 {
-    size_t                   n, i, best = NOBODY;
+    size_t                   n, i, best = NOBODY, as_good = 0;
     uint64_t                 since, best_since = 0;
     const ceph_lb_backend_t *b;
 
@@ -414,15 +454,23 @@ find_least_bad(const ceph_lb_choice_t *c, const ceph_lb_tier_t *tier)
         if (best == NOBODY || since < best_since) {
             best = i;
             best_since = since;
+            as_good = 1;
+
+        } else if (since == best_since && draw(c->chance) % ++as_good == 0) {
+            best = i;
         }
     }
 
     return best;
 }
 
-/* 0 when another worker was faster; who lost a trial does not try it again. */
+/*
+ * 0 when another worker was faster: it has the trial, or the last place, or has
+ * just seen the backend fail.
+ */
 static int
-take(const ceph_lb_choice_t *c, size_t i, ceph_lb_pick_t *pick)
+take(
+    const ceph_lb_choice_t *c, size_t i, int even_avoided, ceph_lb_pick_t *pick)
 {
     uint64_t                 checked;
     ceph_lb_condition_e      condition;
@@ -439,6 +487,10 @@ take(const ceph_lb_choice_t *c, size_t i, ceph_lb_pick_t *pick)
     }
 
     if (condition == CEPH_LB_AVOIDED) {
+        if (!even_avoided) {
+            return 0;
+        }
+
         SET(s->checked, c->now);
     }
 
@@ -485,27 +537,43 @@ is_warm_enough(const ceph_lb_choice_t *c, size_t i)
     return warmth >= 1 || (double) (draw(c->chance) % 1000) < warmth * 1000;
 }
 
-/* What it has to do for its weight. */
+/* The weight it has now. */
 static double
-load(const ceph_lb_choice_t *c, size_t i)
+part(const ceph_lb_choice_t *c, size_t i)
 {
     const ceph_lb_backend_t *b = &c->list->backends[i];
 
-    return ceph_lb_connections(c->list->states, b->state)
-         / (b->weight * ceph_lb_warmth(c->policy, b->state, c->now));
+    return b->weight * ceph_lb_warmth(c->policy, b->state, c->now);
 }
 
-/* When it would have answered, by what is known; who is not known comes first. */
+static uint32_t
+connections(const ceph_lb_choice_t *c, size_t i)
+{
+    return ceph_lb_connections(c->list->states, c->list->backends[i].state);
+}
+
+/*
+ * When it would have answered, by what is known.  Who is not known comes first,
+ * and who has nothing to do is less and less known.  But while it is asked
+ * nothing is forgotten, and who was not known has to answer: otherwise one that
+ * says nothing any more would get more and more requests.
+ */
 static double
 latency(const ceph_lb_choice_t *c, size_t i)
 {
     double                 age;
+    uint32_t               us, under_way = connections(c, i);
     const ceph_lb_state_t *s = c->list->backends[i].state;
 
-    age = (double) (c->now - GET(s->measured)) / LATENCY_HALVES_MS;
+    us = GET(s->latency_us);
 
-    return GET(s->latency_us) * exp2(-age)
-         * (ceph_lb_connections(c->list->states, s) + 1);
+    if (under_way > 0) {
+        return us > 0 ? us * (under_way + 1.0) : INFINITY;
+    }
+
+    age = (double) elapsed(GET(s->measured), c->now) / LATENCY_HALVES_MS;
+
+    return us * exp2(-age);
 }
 
 static double
@@ -515,9 +583,9 @@ score_of_key(uint32_t key, const ceph_lb_backend_t *b)
 
     hash = mix(((uint64_t) key << 32 | ceph_lb_address_hash(b)) + 1);
 
-    /* 53 bits make a number above 0 and below 1. */
+    /* 52 bits and a half make a number above 0 and below 1, exactly. */
 
-    return -b->weight / log(((double) (hash >> 11) + 0.5) / (1ULL << 53));
+    return b->weight / -log(((double) (hash >> 12) + 0.5) / (1ULL << 52));
 }
 
 /* The end of MurmurHash3 by Austin Appleby: every bit changes half of them. */
@@ -541,6 +609,13 @@ draw(uint64_t *chance)
     return *chance >> 32;
 }
 
+/* The clocks of other workers may be ahead of this one's by a little. */
+static uint64_t
+elapsed(uint64_t since, uint64_t now)
+{
+    return now > since ? now - since : 0;
+}
+
 static void
 note_failure(const ceph_lb_policy_t *policy, ceph_lb_state_t *s, uint64_t now)
 {
@@ -548,7 +623,7 @@ note_failure(const ceph_lb_policy_t *policy, ceph_lb_state_t *s, uint64_t now)
     SET(s->failed, now);
 
     if (GET(s->fails) < policy->max_fails
-        && now - GET(s->counting) > policy->fail_timeout_ms)
+        && elapsed(GET(s->counting), now) > policy->fail_timeout_ms)
     {
         SET(s->counting, now);
         SET(s->fails, 0);

@@ -22,7 +22,7 @@ enum {
 typedef enum {
     CEPH_LB_ROUND_ROBIN,
     CEPH_LB_LEAST_CONN, /* fewest connections for its weight */
-    CEPH_LB_RANDOM,     /* the one of two with fewer connections */
+    CEPH_LB_RANDOM,     /* of two the one with fewer for its weight */
     CEPH_LB_EWMA,       /* the one of two that will answer sooner */
     CEPH_LB_HASH,       /* by a key, consistently */
 } ceph_lb_method_e;

@@ -9,11 +9,24 @@ typedef struct {
     uint16_t member;
 } place_t;
 
-static size_t   tier_of(const ceph_lb_backend_t *b, const char *zone);
-static int      fill_tier(ceph_lb_tier_t *tier, const ceph_lb_list_t *list);
+/* How often a member comes. */
+typedef struct {
+    uint32_t times; /* in a round */
+    uint16_t member;
+} share_t;
+
+static size_t tier_of(const ceph_lb_backend_t *b, const char *zone);
+static int    fill_tier(ceph_lb_tier_t *tier, const ceph_lb_list_t *list);
+static void
+share_out(ceph_lb_tier_t *tier, const ceph_lb_list_t *list, share_t *shares);
+static void
+put_in_order(ceph_lb_tier_t *tier, const share_t *shares, place_t *places);
+static size_t
+place_together(const share_t *shares, size_t count, place_t *places);
 static uint32_t places_of(uint32_t weight, double scale);
 static double scale_of(const ceph_lb_tier_t *tier, const ceph_lb_list_t *list);
 static uint32_t greatest_common_divisor(uint32_t a, uint32_t b);
+static int      is_lighter(const void *a, const void *b);
 static int      is_earlier(const void *a, const void *b);
 
 ceph_lb_plan_t *
@@ -89,22 +102,51 @@ tier_of(const ceph_lb_backend_t *b, const char *zone)
     return 2 * (size_t) (b->backup != 0) + elsewhere;
 }
 
-/*
- * A member of weight w has its turns in the middles of w equal parts of the
- * round: so they lie as far apart as they can.
- */
 static int
 fill_tier(ceph_lb_tier_t *tier, const ceph_lb_list_t *list)
 {
-    size_t   i, n = 0;
-    double   scale = scale_of(tier, list);
+    share_t *shares;
     place_t *places;
-    uint32_t k, times, weight;
+
+    shares = calloc(tier->count, sizeof(*shares));
+    if (shares == NULL) {
+        return -1;
+    }
+
+    share_out(tier, list, shares);
+
+    places = calloc(tier->length, sizeof(*places));
+    tier->order = calloc(tier->length, sizeof(*tier->order));
+
+    if (places == NULL || tier->order == NULL) {
+        free(shares);
+        free(places);
+        free(tier->order);
+        return -1;
+    }
+
+    put_in_order(tier, shares, places);
+
+    free(shares);
+    free(places);
+
+    return 0;
+}
+
+static void
+share_out(ceph_lb_tier_t *tier, const ceph_lb_list_t *list, share_t *shares)
+{
+    size_t   i;
+    double   scale = scale_of(tier, list);
+    uint32_t weight;
 
     for (i = 0; i < tier->count; i++) {
         weight = list->backends[tier->members[i]].weight;
 
-        tier->length += places_of(weight, scale);
+        shares[i].member = tier->members[i];
+        shares[i].times = places_of(weight, scale);
+
+        tier->length += shares[i].times;
         tier->weight += weight;
 
         if (weight > tier->heaviest) {
@@ -112,22 +154,23 @@ fill_tier(ceph_lb_tier_t *tier, const ceph_lb_list_t *list)
         }
     }
 
-    places = calloc(tier->length, sizeof(*places));
-    tier->order = calloc(tier->length, sizeof(*tier->order));
+    qsort(shares, tier->count, sizeof(*shares), is_lighter);
+}
 
-    if (places == NULL || tier->order == NULL) {
-        free(places);
-        free(tier->order);
-        return -1;
-    }
+/* Those that come as often as each other are placed together. */
+static void
+put_in_order(ceph_lb_tier_t *tier, const share_t *shares, place_t *places)
+{
+    size_t i, end, n = 0;
 
-    for (i = 0; i < tier->count; i++) {
-        times = places_of(list->backends[tier->members[i]].weight, scale);
-
-        for (k = 0; k < times; k++) {
-            places[n].when = (k + 0.5) / times;
-            places[n++].member = tier->members[i];
+    for (i = 0; i < tier->count; i = end) {
+        for (end = i + 1; end < tier->count; end++) {
+            if (shares[end].times != shares[i].times) {
+                break;
+            }
         }
+
+        n += place_together(&shares[i], end - i, &places[n]);
     }
 
     qsort(places, n, sizeof(*places), is_earlier);
@@ -135,10 +178,24 @@ fill_tier(ceph_lb_tier_t *tier, const ceph_lb_list_t *list)
     for (i = 0; i < n; i++) {
         tier->order[i] = places[i].member;
     }
+}
 
-    free(places);
+/*
+ * They go round like one member as heavy as all of them, which has its places
+ * in the middles of equal parts of the round.  So each has its own as far apart
+ * as they can be, and many light ones are not all in the middle of the round.
+ */
+static size_t
+place_together(const share_t *shares, size_t count, place_t *places)
+{
+    size_t n, length = count * shares[0].times;
 
-    return 0;
+    for (n = 0; n < length; n++) {
+        places[n].when = ((double) n + 0.5) / (double) length;
+        places[n].member = shares[n % count].member;
+    }
+
+    return length;
 }
 
 static uint32_t
@@ -182,6 +239,18 @@ greatest_common_divisor(uint32_t a, uint32_t b)
     }
 
     return a;
+}
+
+static int
+is_lighter(const void *a, const void *b)
+{
+    const share_t *x = a, *y = b;
+
+    if (x->times != y->times) {
+        return x->times < y->times ? -1 : 1;
+    }
+
+    return (x->member > y->member) - (x->member < y->member);
 }
 
 static int

@@ -187,17 +187,21 @@ ceph_lb_connections(const ceph_lb_states_t *states, const ceph_lb_state_t *s)
     uint32_t i, sum = 0;
 
     for (i = 0; i < states->slots; i++) {
-        sum += GET(s->connections[i]);
+        sum += atomic_load(&s->connections[i]);
     }
 
     return sum;
 }
 
-/* Nobody else writes into the slot: so this needs no atomic addition. */
+/*
+ * Nobody else writes into the slot: so this needs no atomic addition.  But it
+ * is in one order with what others read: of two that take the last place at the
+ * same time at least one must see the other.
+ */
 void
 ceph_lb_connect(ceph_lb_state_t *s, int slot)
 {
-    SET(s->connections[slot], GET(s->connections[slot]) + 1);
+    atomic_store(&s->connections[slot], GET(s->connections[slot]) + 1);
 }
 
 void
@@ -205,7 +209,9 @@ ceph_lb_disconnect(ceph_lb_state_t *s, int slot)
 {
     assert(GET(s->connections[slot]) > 0);
 
-    SET(s->connections[slot], GET(s->connections[slot]) - 1);
+    atomic_store_explicit(
+        &s->connections[slot], GET(s->connections[slot]) - 1,
+        memory_order_release);
 }
 
 /* Two samples at once: one of them is lost, which an average can bear. */

@@ -91,7 +91,11 @@ static void test_all_columns(void **state)
     list = make("junk port ADDRESS weight state backup max_conns zone", rows, &p);
     assert_int_equal(p.n, 0);
     assert_int_equal(list->count, 2);
+    assert_int_equal(list->total, 2);
     assert_int_equal(list->refs, 1);
+    assert_null(list->states);
+    assert_null(list->plan);
+    assert_null(list->backends[0].state);
 
     assert_string_equal(list->backends[0].name, "10.0.0.1:8081");
     assert_int_equal(list->backends[0].name_len, strlen("10.0.0.1:8081"));
@@ -99,6 +103,7 @@ static void test_all_columns(void **state)
     assert_int_equal(list->backends[0].address.in.sin_port, htons(8081));
     assert_int_equal(list->backends[0].weight, 5);
     assert_int_equal(list->backends[0].max_conns, 7);
+    assert_string_equal(list->backends[0].zone, "z");
     assert_false(list->backends[0].backup);
 
     assert_string_equal(list->backends[1].name, "[2001:db8::1]:8082");
@@ -181,17 +186,170 @@ static void test_bad_rows_are_skipped_and_named(void **state)
     }
 }
 
+/* They stand behind those that may get requests, and both kinds in the order of the table. */
 static void test_those_without_requests(void **state)
+{
+    size_t i, c;
+    problems_t p;
+    ceph_lb_list_t *list;
+
+    static const struct {
+        const char *rows[8];
+        size_t count;
+        const char *order; /* the last numbers of the addresses */
+    } cases[] = {
+        {{"10.0.0.1 1 up", "10.0.0.2 1 up"}, 2, "12"},
+        {{"10.0.0.1 1 down", "10.0.0.2 0 up"}, 0, "12"},
+        {{"10.0.0.1 1 drain", "10.0.0.2 1 down", "10.0.0.3 0 up", "10.0.0.4 1 up"}, 1, "4123"},
+        {{"10.0.0.1 1 up", "10.0.0.2 1 down"}, 1, "12"},
+        {{"10.0.0.1 1 drain", "10.0.0.2 1 up", "10.0.0.3 1 down", "10.0.0.4 1 up", "10.0.0.5 0 up",
+          "10.0.0.6 9 up", "10.0.0.7 1 drain"},
+         3,
+         "2461357"},
+    };
+
+    (void)state;
+
+    for (c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        list = make("address weight state", cases[c].rows, &p);
+        assert_int_equal(p.n, 0);
+        assert_int_equal(list->count, cases[c].count);
+        assert_int_equal(list->total, strlen(cases[c].order));
+
+        for (i = 0; i < list->total; i++) {
+            assert_int_equal(ntohl(list->backends[i].address.in.sin_addr.s_addr) & 255,
+                             cases[c].order[i] - '0');
+            assert_int_equal(ceph_lb_list_find(list, &list->backends[i]), i < list->count ? (long)i : -1);
+        }
+
+        ceph_lb_list_free(list);
+    }
+}
+
+static void test_row_states(void **state)
 {
     problems_t p;
     ceph_lb_list_t *list;
-    const char *rows[] = {"10.0.0.1 1 drain", "10.0.0.2 1 down", "10.0.0.3 0 up", "10.0.0.4 1 up", NULL};
+    const char *rows[] = {"10.0.0.1 1 drain", "10.0.0.2 1 Down", "10.0.0.3 0 up", "10.0.0.4 1 UP", NULL};
 
     (void)state;
     list = make("address weight state", rows, &p);
-    assert_int_equal(p.n, 0);
-    assert_int_equal(list->count, 1);
-    assert_string_equal(list->backends[0].name, "10.0.0.4:8080");
+    assert_int_equal(list->backends[0].row_state, CEPH_LB_UP);
+    assert_int_equal(list->backends[1].row_state, CEPH_LB_DRAIN);
+    assert_int_equal(list->backends[2].row_state, CEPH_LB_DOWN);
+    assert_int_equal(list->backends[3].row_state, CEPH_LB_UP);
+    assert_int_equal(list->backends[3].weight, 0);
+    ceph_lb_list_free(list);
+}
+
+/* By address and port, whatever else the other list says of it. */
+static void test_find(void **state)
+{
+    size_t i;
+    problems_t p;
+    ceph_lb_list_t *list, *other;
+    const char *rows[] = {"10.0.0.1 80 down", "10.0.0.1 81 up", "fd00::1 80 up", "10.0.0.2 80 drain", NULL};
+    const char *others[] = {"fd00::1 80 up",         "10.0.0.1 81 up", "10.0.0.1 80 up",
+                            "10.0.0.2 80 up",        "fd00::1 81 up",  "fd00::2 80 up",
+                            "::ffff:10.0.0.1 81 up", "10.0.0.3 80 up", NULL};
+    const long found[] = {1, 0, -1, -1, -1, -1, -1, -1};
+
+    (void)state;
+    list = make("address port state", rows, &p);
+    other = make("address port state", others, &p);
+    assert_int_equal(other->count, sizeof(found) / sizeof(found[0]));
+
+    for (i = 0; i < other->count; i++) {
+        assert_int_equal(ceph_lb_list_find(list, &other->backends[i]), found[i]);
+    }
+
+    ceph_lb_list_free(list);
+    ceph_lb_list_free(other);
+
+    list = make("address port state", rows + 4, &p);
+    other = make("address port state", others, &p);
+    assert_int_equal(ceph_lb_list_find(list, &other->backends[0]), -1);
+    ceph_lb_list_free(list);
+    ceph_lb_list_free(other);
+}
+
+/* In a list as long as there may be, with every third backend out. */
+static void test_find_among_many(void **state)
+{
+    char text[2][32];
+    size_t i, lengths[] = {7, 5};
+    problems_t p = {0};
+    const char *names[] = {"address", "state"}, *values[] = {text[0], text[1]}, *error;
+    unsigned long len[2];
+    ceph_lb_list_t *list;
+    ceph_lb_table_t t;
+
+    (void)state;
+    ceph_lb_table_init(&t);
+    assert_int_equal(ceph_lb_table_begin(&t, 2, names, lengths), 0);
+
+    for (i = 0; i < CEPH_LB_ROWS_MAX; i++) {
+        len[0] = (unsigned long)snprintf(text[0], sizeof(text[0]), "10.1.%zu.%zu", i / 250, i % 250 + 1);
+        len[1] = (unsigned long)snprintf(text[1], sizeof(text[1]), "%s", i % 3 == 1 ? "drain" : "up");
+        assert_int_equal(ceph_lb_table_add(&t, values, len), 0);
+    }
+
+    list = ceph_lb_list_create(&t, note, &p, &error);
+    assert_non_null(list);
+    assert_int_equal(list->total, CEPH_LB_ROWS_MAX);
+    assert_int_equal(list->count, CEPH_LB_ROWS_MAX - CEPH_LB_ROWS_MAX / 3);
+
+    for (i = 0; i < list->total; i++) {
+        assert_int_equal(ceph_lb_list_find(list, &list->backends[i]), i < list->count ? (long)i : -1);
+    }
+
+    ceph_lb_list_free(list);
+    ceph_lb_table_free(&t);
+}
+
+static void test_zones(void **state)
+{
+    char row[128], longest[CEPH_LB_ZONE_MAX], longer[CEPH_LB_ZONE_MAX + 1];
+    size_t i;
+    problems_t p;
+    ceph_lb_list_t *list;
+
+    memset(longest, 'z', sizeof(longest));
+    longest[sizeof(longest) - 1] = '\0';
+    memset(longer, 'z', sizeof(longer));
+    longer[sizeof(longer) - 1] = '\0';
+
+    const struct {
+        const char *zone, *is; /* NULL: refused */
+    } cases[] = {
+        {"-", ""}, {"''", ""}, {"a", "a"}, {"Rack7", "Rack7"}, {longest, longest}, {longer, NULL},
+    };
+
+    (void)state;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *rows[] = {row, "10.0.0.2 b", NULL};
+
+        (void)snprintf(row, sizeof(row), "10.0.0.1 %s", cases[i].zone);
+        list = make("address zone", rows, &p);
+        assert_int_equal(list->count, cases[i].is != NULL ? 2 : 1);
+        assert_int_equal(p.n, cases[i].is != NULL ? 0 : 1);
+
+        if (cases[i].is != NULL) {
+            assert_string_equal(list->backends[0].zone, cases[i].is);
+
+        } else {
+            assert_non_null(strstr(p.text[0], "too long"));
+        }
+
+        assert_string_equal(list->backends[list->count - 1].zone, "b");
+        ceph_lb_list_free(list);
+    }
+
+    /* A table without the column. */
+
+    list = make("address", (const char *[]){"10.0.0.1", NULL}, &p);
+    assert_string_equal(list->backends[0].zone, "");
     ceph_lb_list_free(list);
 }
 
@@ -207,6 +365,7 @@ static void test_duplicates(void **state)
 
     /* The first row counts, and it said "down". */
     assert_int_equal(list->count, 2);
+    assert_int_equal(list->total, 3);
     assert_string_equal(list->backends[0].name, "10.0.0.1:81");
     assert_string_equal(list->backends[1].name, "[fd00::1]:80");
     assert_int_equal(p.n, 2);
@@ -349,6 +508,10 @@ int main(void)
         cmocka_unit_test(test_original_table),
         cmocka_unit_test(test_bad_rows_are_skipped_and_named),
         cmocka_unit_test(test_those_without_requests),
+        cmocka_unit_test(test_row_states),
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_find_among_many),
+        cmocka_unit_test(test_zones),
         cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_no_address_column),
         cmocka_unit_test(test_empty),
