@@ -166,6 +166,7 @@ static void run_tasks(h2o_multithread_receiver_t *receiver, h2o_linklist_t *mess
 
 static void unwatch(struct connection *connection);
 static void end_arrival(struct connection *connection);
+static void forget_kept(struct connection *connection, size_t bytes);
 static void respond_refused(struct http_request *request);
 static void release_body(struct connection *connection, size_t step);
 
@@ -207,6 +208,7 @@ static void on_dispose(void *memory)
     struct http_request *request = memory;
 
     h2o_timeout_unlink(&request->send_timer);
+    forget_kept(request->connection, request->connection->kept);
     request->connection->request = NULL;
     unwatch(request->connection); /* the library is about to read the next request, by itself */
     atomic_fetch_sub_explicit(&request->loop->server->counters.requests_active, 1, memory_order_relaxed);
@@ -769,10 +771,11 @@ static void end_arrival(struct connection *connection)
 {
     struct http_arrival *arrival = connection->arrival;
 
+    if (arrival == NULL)
+        return;
     forget_kept(connection, connection->kept);
     connection->arrival = NULL;
-    if (arrival != NULL)
-        arrival->gone(arrival);
+    arrival->gone(arrival);
 }
 
 void http_arrival_used(struct http_arrival *arrival, struct slice part)
@@ -905,6 +908,7 @@ static void on_connection_closed(void *context)
     struct http_loop *loop = connection->loop;
 
     end_arrival(connection);
+    forget_kept(connection, connection->kept);
     h2o_timeout_unlink(&connection->linger_timer);
     if (h2o_linklist_is_linked(&connection->unwatched))
         h2o_linklist_unlink(&connection->unwatched);

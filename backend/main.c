@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -277,6 +278,15 @@ static int run(struct backend *backend)
     end_process(refused ? 1 : 0);
 }
 
+/*
+ * By default each of glibc's arenas keeps what its threads have given back, and there are eight for each processor: with
+ * pieces of megabytes that becomes more than --memory.
+ */
+static void keep_memory_together(void)
+{
+    mallopt(M_ARENA_MAX, 2);
+}
+
 int main(int argc, char **argv)
 {
     static struct backend backend;
@@ -290,6 +300,7 @@ int main(int argc, char **argv)
         break;
     }
     log_set_level((enum log_level)backend.options.log_level);
+    keep_memory_together();
     if (backend.options.threads == 0)
         backend.options.threads = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
     if (backend.options.announce_address == NULL)

@@ -493,6 +493,10 @@ static void deliver_piece(struct store_reader *reader, struct piece *piece)
 {
     reader->wanted = false;
     if (piece->error < 0) {
+        if (piece->error == -ETIMEDOUT)
+            log_warn("\"%s\": the download breaks off, Ceph has not given its bytes from %" PRIu64
+                     " on within --op-timeout",
+                     reader->object, piece->offset);
         reader->callbacks.failed(reader->context, result_of(reader, piece->error));
         return;
     }
