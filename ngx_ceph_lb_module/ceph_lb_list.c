@@ -41,6 +41,23 @@ typedef struct {
     const char *column[COLUMNS];
 } row_t;
 
+/* Where a table tells when its backends were seen, and what it tells of one. */
+typedef struct {
+    size_t seen_column, now_column; /* SIZE_MAX: there is none */
+    double seen, now;               /* seconds */
+} sight_t;
+
+static double
+newest_sight(const ceph_lb_table_t *t, const unsigned char *p, sight_t *sight);
+static void
+look_at(const ceph_lb_table_t *t, const unsigned char **p, sight_t *sight);
+static unsigned char *keep_values(
+    const ceph_lb_table_t *t,
+    const unsigned char  **p,
+    const sight_t         *sight,
+    unsigned char         *to);
+static double  seconds_of(const value_t *value);
+static int     is_named(const value_t *value, const char *name);
 static int     append(ceph_lb_table_t *t, const void *data, uint32_t len);
 static int     reserve(ceph_lb_table_t *t, size_t size);
 static value_t next_value(const unsigned char **p);
@@ -127,6 +144,143 @@ ceph_lb_table_add(
     t->rows++;
 
     return 0;
+}
+
+void
+ceph_lb_table_leave_out_unseen(ceph_lb_table_t *t)
+{
+    double               newest;
+    size_t               i, row;
+    value_t              value;
+    sight_t              sight = {SIZE_MAX, SIZE_MAX, 0, 0};
+    unsigned char       *to;
+    const unsigned char *p = t->data, *begin;
+
+    for (i = 0; i < t->columns; i++) {
+        value = next_value(&p);
+
+        if (is_named(&value, "seen_at")) {
+            sight.seen_column = i;
+        }
+
+        if (is_named(&value, "now_at")) {
+            sight.now_column = i;
+        }
+    }
+
+    if (sight.seen_column == SIZE_MAX) {
+        return;
+    }
+
+    newest = newest_sight(t, p, &sight);
+
+    /* What is kept moves to the front: it never grows. */
+
+    p = t->data;
+    to = keep_values(t, &p, &sight, t->data);
+
+    for (row = 0, i = 0; i < t->rows; i++) {
+        begin = p;
+        look_at(t, &p, &sight);
+
+        if (sight.seen >= 0
+            && (sight.seen < newest - CEPH_LB_UNSEEN_S
+                || sight.seen <= sight.now - CEPH_LB_AWAY_S))
+        {
+            continue;
+        }
+
+        to = keep_values(t, &begin, &sight, to);
+        row++;
+    }
+
+    t->columns -= sight.now_column != SIZE_MAX ? 2 : 1;
+    t->rows = row;
+    t->size = (size_t) (to - t->data);
+}
+
+/* The newest time of all rows. */
+static double
+newest_sight(const ceph_lb_table_t *t, const unsigned char *p, sight_t *sight)
+{
+    size_t i;
+    double newest = 0;
+
+    for (i = 0; i < t->rows; i++) {
+        look_at(t, &p, sight);
+
+        if (sight->seen > newest) {
+            newest = sight->seen;
+        }
+    }
+
+    return newest;
+}
+
+/* Moves *p behind the row.  A backend that does not say so is seen at -1. */
+static void
+look_at(const ceph_lb_table_t *t, const unsigned char **p, sight_t *sight)
+{
+    size_t  i;
+    value_t value;
+
+    sight->seen = -1;
+    sight->now = 0;
+
+    for (i = 0; i < t->columns; i++) {
+        value = next_value(p);
+
+        if (i == sight->seen_column && value.data != NULL) {
+            sight->seen = seconds_of(&value);
+        }
+
+        if (i == sight->now_column && value.data != NULL) {
+            sight->now = seconds_of(&value);
+        }
+    }
+}
+
+/* Moves *p behind a row, and copies it without the columns of the sight. */
+static unsigned char *
+keep_values(
+    const ceph_lb_table_t *t,
+    const unsigned char  **p,
+    const sight_t         *sight,
+    unsigned char         *to)
+{
+    size_t               i;
+    const unsigned char *begin;
+
+    for (i = 0; i < t->columns; i++) {
+        begin = *p;
+        (void) next_value(p);
+
+        if (i != sight->seen_column && i != sight->now_column) {
+            memmove(to, begin, (size_t) (*p - begin));
+            to += *p - begin;
+        }
+    }
+
+    return to;
+}
+
+static double
+seconds_of(const value_t *value)
+{
+    char   text[VALUE_MAX];
+    size_t len = value->len < VALUE_MAX - 1 ? value->len : VALUE_MAX - 1;
+
+    memcpy(text, value->data, len);
+    text[len] = '\0';
+
+    return strtod(text, NULL);
+}
+
+static int
+is_named(const value_t *value, const char *name)
+{
+    return value->data != NULL && value->len == strlen(name)
+        && strncasecmp((const char *) value->data, name, value->len) == 0;
 }
 
 int
@@ -401,11 +555,7 @@ find_columns(const ceph_lb_table_t *t, int *which, const unsigned char **p)
         name = next_value(p);
 
         for (c = 0; c < COLUMNS; c++) {
-            if (which[c] == -1 && name.len == strlen(column_names[c])
-                && strncasecmp(
-                       (const char *) name.data, column_names[c], name.len)
-                       == 0)
-            {
+            if (which[c] == -1 && is_named(&name, column_names[c])) {
                 which[c] = (int) i;
             }
         }

@@ -23,6 +23,8 @@ enum {
     CEPH_LB_BYTES_MAX = 4 * 1024 * 1024,
     CEPH_LB_DEFAULT_PORT = 8080, /* for a table without a column "port" */
     CEPH_LB_NAME_MAX = 64,
+    CEPH_LB_UNSEEN_S = 5,
+    CEPH_LB_AWAY_S = 60,
     CEPH_LB_ZONE_MAX = 65, /* bytes of the name of a zone, with its end */
 };
 
@@ -104,6 +106,18 @@ int ceph_lb_table_add(
     ceph_lb_table_t     *t,
     const char *const   *values,
     const unsigned long *lengths);
+
+/*
+ * Leaves out the rows of backends that have not been seen for too long, and the
+ * columns that tell of it: "seen_at", when the backend was seen (NULL: it is not
+ * one that says so, and stays), and "now_at", what time it is, both in seconds
+ * by the clock of the registry.  After the last row.
+ *
+ * Not seen for CEPH_LB_UNSEEN_S longer than the one seen last: it is dead.  If
+ * none has been seen for a while it was the registry that was away: those seen
+ * last stay, for CEPH_LB_AWAY_S.
+ */
+void ceph_lb_table_leave_out_unseen(ceph_lb_table_t *t);
 
 int ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b);
 

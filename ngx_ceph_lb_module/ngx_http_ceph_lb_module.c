@@ -14,15 +14,14 @@
 #define NGX_HTTP_CEPH_LB_CA_MAX 65536
 
 /*
- * A row that has not been seen for five seconds longer than the one seen last
- * belongs to a dead backend.  If no row has been seen for a while, it was the
- * registry that was away: the rows seen last go on counting for a minute.
+ * Which of the rows are of dead backends is judged here, by seen_at and now_at
+ * (ceph_lb_table_leave_out_unseen): in the query it would take the server as
+ * long as all the rest of it.
  */
-static ngx_str_t ngx_http_ceph_lb_default_query =
-    ngx_string("SELECT address, port, weight, state, backup, max_conns, zone "
-               "FROM addresses WHERE seen IS NULL "
-               "OR (seen > NOW(6) - INTERVAL 60 SECOND AND seen >= "
-               "(SELECT MAX(seen) FROM addresses) - INTERVAL 5 SECOND)");
+static ngx_str_t ngx_http_ceph_lb_default_query = ngx_string(
+    "SELECT address, port, weight, state, backup, max_conns, zone, "
+    "UNIX_TIMESTAMP(seen) AS seen_at, UNIX_TIMESTAMP(NOW(6)) AS now_at "
+    "FROM addresses");
 
 /* A parameter NAME=VALUE of "ceph_lb". */
 typedef struct {

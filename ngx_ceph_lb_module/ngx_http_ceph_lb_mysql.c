@@ -745,6 +745,8 @@ ngx_http_ceph_lb_mysql_land(ngx_http_ceph_lb_mysql_t *m)
         ngx_post_event(c->read, &ngx_posted_events);
     }
 
+    ceph_lb_table_leave_out_unseen(&m->table);
+
     m->handler(m->data, NGX_HTTP_CEPH_LB_ANSWERED);
 }
 

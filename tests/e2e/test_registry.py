@@ -9,7 +9,7 @@ import pytest
 
 from stack import ROOT, SQLError, request, wait_for
 
-# The load balancer's own query, see docs/load-balancer.md.
+# What the load balancer makes of its own query, see docs/load-balancer.md.
 DEFAULT_QUERY = """
     SELECT address, port, weight, state, backup, max_conns, zone FROM addresses
     WHERE seen IS NULL OR (seen > NOW(6) - INTERVAL 60 SECOND

@@ -501,9 +501,83 @@ static void test_limits(void **state)
     ceph_lb_table_free(&t);
 }
 
+/* What of a table stays, as "address address ...". */
+static void assert_left(const char *columns, const char *const *rows, const char *expected)
+{
+    char left[256] = "";
+    size_t i;
+    const char *error;
+    ceph_lb_list_t *list;
+    ceph_lb_table_t t;
+    problems_t problems = {0};
+
+    ceph_lb_table_init(&t);
+    fill(&t, columns, rows);
+    ceph_lb_table_leave_out_unseen(&t);
+    list = ceph_lb_list_create(&t, note, &problems, &error);
+    assert_non_null(list);
+    assert_int_equal(problems.n, 0);
+    for (i = 0; i < list->total; i++) {
+        strcat(left, i > 0 ? " " : "");
+        strcat(left, list->backends[i].name);
+    }
+    assert_string_equal(left, expected);
+    ceph_lb_list_free(list);
+    ceph_lb_table_free(&t);
+}
+
+static void test_unseen_rows(void **state)
+{
+    static const char *const all[] = {"10.0.0.1 1 -", "10.0.0.2 2 -", NULL};
+    static const char *const seen[] = {"1000.5 10.0.0.1 1 1001",     "995.5 10.0.0.2 2 1001",
+                                       "995.499999 10.0.0.3 3 1001", "- 10.0.0.4 4 1001",
+                                       "1002 10.0.0.5 5 1001",       NULL};
+    static const char *const away[] = {"940.000001 10.0.0.1 1 1000", "935.1 10.0.0.2 2 1000",
+                                       "- 10.0.0.3 3 1000", NULL};
+    static const char *const gone[] = {"940 10.0.0.1 1 1000", "- 10.0.0.3 3 1000", NULL};
+    static const char *const no_clock[] = {"940 10.0.0.1 1", "934.9 10.0.0.2 2", NULL};
+    static const char *const none[] = {NULL};
+
+    (void)state;
+    assert_left("address port seen_at", all, "10.0.0.1:1 10.0.0.2:2");
+    assert_left("seen_at address port now_at", seen, "10.0.0.1:1 10.0.0.4:4 10.0.0.5:5");
+    assert_left("Seen_At address port NOW_AT", away, "10.0.0.1:1 10.0.0.3:3");
+    assert_left("seen_at address port now_at", gone, "10.0.0.3:3");
+    assert_left("seen_at address port", no_clock, "10.0.0.1:1");
+    assert_left("seen_at address port", none, "");
+    assert_left("address port now_at", all, "10.0.0.1:1 10.0.0.2:2");
+}
+
+/* A later heartbeat changes nothing of what is left: the same list can be used. */
+static void test_heartbeats_are_no_change(void **state)
+{
+    static const char *const now[] = {"10.0.0.1 1000.1 1000.5", "10.0.0.2 1000.2 1000.5", NULL};
+    static const char *const later[] = {"10.0.0.1 1001.1 1001.7", "10.0.0.2 1000.2 1001.7", NULL};
+    static const char *const plain[] = {"10.0.0.1", "10.0.0.2", NULL};
+    ceph_lb_table_t a, b, c;
+
+    (void)state;
+    ceph_lb_table_init(&a);
+    ceph_lb_table_init(&b);
+    ceph_lb_table_init(&c);
+    fill(&a, "address seen_at now_at", now);
+    fill(&b, "address seen_at now_at", later);
+    fill(&c, "address", plain);
+    assert_false(ceph_lb_table_equal(&a, &b));
+    ceph_lb_table_leave_out_unseen(&a);
+    ceph_lb_table_leave_out_unseen(&b);
+    assert_true(ceph_lb_table_equal(&a, &b));
+    assert_true(ceph_lb_table_equal(&a, &c));
+    ceph_lb_table_free(&a);
+    ceph_lb_table_free(&b);
+    ceph_lb_table_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unseen_rows),
+        cmocka_unit_test(test_heartbeats_are_no_change),
         cmocka_unit_test(test_all_columns),
         cmocka_unit_test(test_original_table),
         cmocka_unit_test(test_bad_rows_are_skipped_and_named),
