@@ -21,6 +21,9 @@
 /* How many different problems with rows are remembered as logged. */
 #define NGX_HTTP_CEPH_LB_PROBLEMS 256
 
+/* How much is kept of what the registry said last, with its end. */
+#define NGX_HTTP_CEPH_LB_ERROR 256
+
 /* One connection, and the flight that uses it. */
 typedef struct {
     ngx_http_ceph_lb_mysql_t  *mysql;
@@ -59,6 +62,7 @@ struct ngx_http_ceph_lb_lookup_s {
 
     ngx_msec_t  trouble_since;
     const char *trouble; /* why no fresh list is to be had, or NULL; static */
+    u_char      error[NGX_HTTP_CEPH_LB_ERROR]; /* said last about it */
     unsigned    expired : 1; /* that the last list is too old is logged */
     unsigned    away : 1;    /* nobody waits, only the retry timer tries */
 
@@ -116,8 +120,6 @@ static void ngx_http_ceph_lb_lookup_hurry_handler(ngx_event_t *ev);
 static void ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev);
 static void ngx_http_ceph_lb_lookup_sweep_handler(ngx_event_t *ev);
 static void ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev);
-static ngx_uint_t
-ngx_http_ceph_lb_lookup_last_is_usable(ngx_http_ceph_lb_lookup_t *l);
 static ceph_lb_list_t *ngx_http_ceph_lb_lookup_make_list(
     ngx_http_ceph_lb_lookup_t *l,
     const ceph_lb_table_t     *table,
@@ -334,6 +336,18 @@ const char *
 ngx_http_ceph_lb_lookup_why(ngx_http_ceph_lb_lookup_t *l)
 {
     return l->trouble;
+}
+
+const char *
+ngx_http_ceph_lb_lookup_error(ngx_http_ceph_lb_lookup_t *l)
+{
+    return (char *) l->error;
+}
+
+ngx_msec_t
+ngx_http_ceph_lb_lookup_trouble_age(ngx_http_ceph_lb_lookup_t *l)
+{
+    return ngx_current_msec - l->trouble_since;
 }
 
 /*
@@ -755,7 +769,7 @@ ngx_http_ceph_lb_lookup_answer_without(
     }
 }
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_ceph_lb_lookup_last_is_usable(ngx_http_ceph_lb_lookup_t *l)
 {
     return l->last != NULL && l->last->count > 0
@@ -767,6 +781,8 @@ static void
 ngx_http_ceph_lb_lookup_trouble(
     ngx_http_ceph_lb_lookup_t *l, const char *what, const char *why)
 {
+    (void) ngx_cpystrn(l->error, (u_char *) why, sizeof(l->error));
+
     if (l->trouble == what) {
         return;
     }

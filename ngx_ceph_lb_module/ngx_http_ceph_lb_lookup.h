@@ -65,7 +65,15 @@ void            ngx_http_ceph_lb_lookup_release(ceph_lb_list_t *list);
 ceph_lb_list_t *ngx_http_ceph_lb_lookup_newest(ngx_http_ceph_lb_lookup_t *l);
 ngx_msec_t      ngx_http_ceph_lb_lookup_age(ngx_http_ceph_lb_lookup_t *l);
 
-/* Why no fresh list is to be had, or NULL. */
+/* Whether it serves while no fresh list is to be had. */
+ngx_uint_t ngx_http_ceph_lb_lookup_last_is_usable(ngx_http_ceph_lb_lookup_t *l);
+
+/*
+ * Why no fresh list is to be had, or NULL; then also what the registry, or the
+ * client library, said last about it, and for how long it has been so.
+ */
 const char *ngx_http_ceph_lb_lookup_why(ngx_http_ceph_lb_lookup_t *l);
+const char *ngx_http_ceph_lb_lookup_error(ngx_http_ceph_lb_lookup_t *l);
+ngx_msec_t  ngx_http_ceph_lb_lookup_trouble_age(ngx_http_ceph_lb_lookup_t *l);
 
 #endif /* NGX_HTTP_CEPH_LB_LOOKUP_H */

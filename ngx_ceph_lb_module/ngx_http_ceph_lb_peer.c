@@ -239,8 +239,9 @@ ngx_http_ceph_lb_inherit_ctx(
 static ngx_int_t
 ngx_http_ceph_lb_get_peer(ngx_peer_connection_t *pc, void *data)
 {
-    ngx_int_t               rc;
-    ngx_http_ceph_lb_ctx_t *ctx = data;
+    ngx_int_t                    rc;
+    ngx_http_ceph_lb_ctx_t      *ctx = data;
+    ngx_http_ceph_lb_srv_conf_t *conf = ngx_http_ceph_lb_conf_of(ctx);
 
     pc->cached = 0;
     pc->connection = NULL;
@@ -248,7 +249,8 @@ ngx_http_ceph_lb_get_peer(ngx_peer_connection_t *pc, void *data)
     rc = ngx_http_ceph_lb_choose(ctx, pc);
 
     if (rc == NGX_BUSY) {
-        ceph_lb_count(&ctx->waiter.list->states->counters.unavailable, 1);
+        ceph_lb_count(
+            &ngx_http_ceph_lb_zone_counters(&conf->zone)->unavailable, 1);
         pc->name = &ctx->upstream->host;
     }
 

@@ -22,6 +22,7 @@ class Balancer:
     def require_ports(self):
         if not self.daemon.pid():
             require_free_port(self.settings.lb_port, "LB_PORT", "nginx")
+            require_free_port(self.settings.status_port, "STATUS_PORT", "nginx's status page")
 
     def up(self):
         if self.daemon.pid():
@@ -41,7 +42,8 @@ class Balancer:
         self.require_ports()
         self.write_conf()
         self._nginx("starting nginx")
-        say(f"nginx: listening on 127.0.0.1:{settings.lb_port}")
+        say(f"nginx: listening on 127.0.0.1:{settings.lb_port}, "
+            f"status page at http://127.0.0.1:{settings.status_port}/")
 
     def reload(self):
         self.write_conf()
@@ -76,6 +78,7 @@ class Balancer:
             "mysql://lb@unix:/run/mysqld/mysqld.sock:/ipaddresses": registry,
             "password_file=/etc/ceph-lb/lb.password":
                 f"password_file={settings.password_file('lb')}",
+            "listen 127.0.0.1:8081;": f"listen 127.0.0.1:{settings.status_port};",
             "listen 8080;": f"listen 127.0.0.1:{settings.lb_port};",
         }
         for there, here in replacements.items():

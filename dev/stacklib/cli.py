@@ -180,6 +180,7 @@ Try it:
   curl {url}/objects/README.md                 # fetch it
   curl -X DELETE {url}/objects/README.md       # remove it
   curl -H 'Accept: text/plain' {url}/status    # how the cluster is
+Look at it: http://127.0.0.1:{self.settings.status_port}/ is the load balancer's status page.
 Stop it: make stop    Forget what was stored: make clean-data
 """
 

@@ -18,6 +18,7 @@ DATABASE = "ipaddresses"
 
 DEFAULTS = {
     "LB_PORT": 8080,
+    "STATUS_PORT": 8100,
     "BACKEND_PORT": 8081,
     "MYSQL_PORT": 13306,
     "MON_PORT": 16789,
@@ -175,6 +176,7 @@ class Settings:
             "STACK_DIR": self.dir,
             "LB_URL": self.lb_url,
             "LB_PORT": self.lb_port,
+            "STATUS_PORT": self.status_port,
             "BACKENDS": self.backends,
             "BACKEND_URLS": " ".join(backends),
             "BACKEND_PORT": self.backend_port,

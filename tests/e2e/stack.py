@@ -121,6 +121,7 @@ class Stack:
             **os.environ,
             "STACK_DIR": str(self.dir),
             "LB_PORT": str(port),
+            "STATUS_PORT": str(port + 227),
             "BACKEND_PORT": str(port + 1),
             "MYSQL_PORT": str(port + 226),
             "MON_PORT": str(port + 709),

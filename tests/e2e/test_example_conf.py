@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from stack import ROOT, Client, raw, request, wait_for
+from status_page import StatusPage
 
 LIMIT = 5242944 * 1024  # client_max_body_size: 5 GiB and what a form adds
 
@@ -118,6 +119,18 @@ def test_the_access_log_tells_about_the_list(stack, client):
                                   if "seen-in-the-log" in line), None), 10, "the line")
     assert re.search(r" 200 .* upstream=127\.0\.0\.1:\d+ upstream_status=200 .* lb_wait=0\.\d+ "
                      r"list_age=\S+ list_size=3 list_stale=0$", line), line
+
+
+def test_the_status_page_of_the_balancer(stack, client):
+    """On a port of its own, so that it hides no file; for people at /, for Prometheus at /metrics."""
+    page = StatusPage(int(stack.env["STATUS_PORT"]))
+    assert client.get("/healthz").status == 200
+    of_backends = {stack.backend_address(n) for n in (1, 2, 3)}
+    wait_for(lambda: {row["address"] for row in page.upstream()["backends"]} == of_backends, 10,
+             "the list of the worker that answers")
+    assert page.html().headings == ["backends"]
+    assert page.metrics().get("ceph_lb_upstream_max_fails", upstream="backends") == 1
+    assert page.get("/objects").status == 404
 
 
 def test_the_stack_changed_only_ports_and_paths(stack):

@@ -149,7 +149,7 @@ def test_the_backends_key_is_for_the_pool_only(stack):
         stack.command("ceph", "osd", "pool", "rm", "other", "other", "--yes-i-really-really-mean-it")
 
 
-@pytest.mark.parametrize("variable", ["LB_PORT", "BACKEND_PORT", "MYSQL_PORT", "MON_PORT"])
+@pytest.mark.parametrize("variable", ["LB_PORT", "STATUS_PORT", "BACKEND_PORT", "MYSQL_PORT", "MON_PORT"])
 def test_a_taken_port_is_named(small_stack, variable):
     """Before anything is started, and with the variable that chooses another one."""
     port = int(small_stack.environment[variable])
@@ -169,7 +169,8 @@ def test_a_refused_start_is_no_obstacle(small_stack):
 def test_settings_are_remembered(small_stack):
     small_stack.ctl("up", "--only", "mysql")
     port = small_stack.environment["MYSQL_PORT"]
-    for name in ("LB_PORT", "BACKEND_PORT", "MYSQL_PORT", "MON_PORT", "CEPH_PORT_MIN", "CEPH_PORT_MAX"):
+    for name in ("LB_PORT", "STATUS_PORT", "BACKEND_PORT", "MYSQL_PORT", "MON_PORT", "CEPH_PORT_MIN",
+                 "CEPH_PORT_MAX"):
         del small_stack.environment[name]
     assert f"MYSQL_PORT={port}\n" in small_stack.ctl("env").stdout
     small_stack.environment["MYSQL_PORT"] = str(int(port) + 1)
