@@ -62,7 +62,8 @@ endif
 # What `make check-e2e` runs: files, or `tests/e2e -k WORD`, or anything else that pytest takes.
 E2E ?= tests/e2e
 
-.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-model check-fuzz check-e2e soak lint format install clean
+.PHONY: all deps backend module unit-tests run stop clean-data check check-unit check-model check-fuzz check-e2e \
+        check-nginx-versions soak lint format install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -168,6 +169,11 @@ soak: deps
 	SOAK_SECONDS=$(SOAK_SECONDS) EXACTNESS_REQUESTS=$(EXACTNESS_REQUESTS) SANITIZE=$(SANITIZE) \
 	    BUILD_DIR=$(abspath $(BUILD)) $(PYTHON) -m pytest -p no:cacheprovider -s \
 	    tests/e2e/test_soak.py tests/e2e/test_lb_exactness.py
+
+# Against the headers of newer nginx too. Not part of `make check`, for it needs Debian's servers.
+check-nginx-versions: export CFLAGS := $(CFLAGS)
+check-nginx-versions:
+	@dev/check-nginx-versions
 
 lint:
 	@dev/deps lint

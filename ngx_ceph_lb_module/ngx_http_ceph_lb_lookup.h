@@ -7,9 +7,11 @@
 #ifndef NGX_HTTP_CEPH_LB_LOOKUP_H
 #define NGX_HTTP_CEPH_LB_LOOKUP_H
 
+/* First: nginx's headers choose what the system's headers declare. */
+#include "ngx_http_ceph_lb_conf.h"
+
 #include "ceph_lb_flight.h"
 #include "ceph_lb_list.h"
-#include "ngx_http_ceph_lb_conf.h"
 
 typedef struct ngx_http_ceph_lb_waiter_s ngx_http_ceph_lb_waiter_t;
 

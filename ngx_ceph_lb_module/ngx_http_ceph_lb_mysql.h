@@ -11,8 +11,10 @@
 #ifndef NGX_HTTP_CEPH_LB_MYSQL_H
 #define NGX_HTTP_CEPH_LB_MYSQL_H
 
-#include "ceph_lb_list.h"
+/* First: nginx's headers choose what the system's headers declare. */
 #include "ngx_http_ceph_lb_conf.h"
+
+#include "ceph_lb_list.h"
 
 typedef struct ngx_http_ceph_lb_mysql_s ngx_http_ceph_lb_mysql_t;
 

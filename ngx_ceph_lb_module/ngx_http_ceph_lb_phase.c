@@ -182,6 +182,16 @@ ngx_http_ceph_lb_body_handler(ngx_http_request_t *r)
     ngx_http_ceph_lb_ctx_t *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_ceph_lb_module);
+
+    /*
+     * If the body was refused, "error_page" has led the request elsewhere; the
+     * rest of the body may be read there all the same.
+     */
+
+    if (ctx == NULL || !ctx->reading) {
+        return;
+    }
+
     ctx->reading = 0;
 
     r->write_event_handler = ngx_http_core_run_phases;
@@ -228,8 +238,17 @@ ngx_http_ceph_lb_ask(
 static void
 ngx_http_ceph_lb_resume(ngx_http_ceph_lb_waiter_t *w)
 {
-    ngx_http_request_t *r = w->data;
-    ngx_connection_t   *c = r->connection;
+    ngx_http_request_t     *r = w->data;
+    ngx_connection_t       *c = r->connection;
+    ngx_http_ceph_lb_ctx_t *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_ceph_lb_module);
+
+    /* The client has left, and "post_action" led the request elsewhere. */
+
+    if (ctx == NULL || w != &ctx->waiter) {
+        return;
+    }
 
     ngx_http_set_log_request(c->log, r);
 

@@ -319,6 +319,27 @@ def listening(pids):
     return found
 
 
+def open_at(port):
+    """Connections to this port that are open on the side that accepted them."""
+    return _open_tcp(1, port)
+
+
+def open_to(port):
+    """Connections to this port that are open on the side that made them."""
+    return _open_tcp(2, port)
+
+
+def _open_tcp(column, port):
+    count = 0
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            # ESTABLISHED, or CLOSE_WAIT: the peer has closed, this side has not.
+            if int(fields[column].split(":")[1], 16) == port and fields[3] in ("01", "08"):
+                count += 1
+    return count
+
+
 def end_process(process, seconds=10):
     """Ends a child that a test started."""
     if process.poll() is None:

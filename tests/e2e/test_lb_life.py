@@ -9,7 +9,7 @@ import pytest
 
 from load import Load
 from proxy import Proxy
-from stack import Client, raw, wait_for
+from stack import Client, open_at, raw, wait_for
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -102,6 +102,41 @@ def test_end_in_every_state(lb, free_port, number, state):
             thread.join(30)
 
 
+def test_an_old_worker_that_may_not_wait_for_its_requests(lb, free_port):
+    """worker_shutdown_timeout: nginx closes everything then, while MySQL and a backend are silent."""
+    backend, release = lb.backend(), threading.Event()
+
+    def answer(handler, seen):
+        if seen.target == "/silence":
+            release.wait(30)
+        backend.plain_answer(handler, seen)
+    backend.answer = answer
+    target = ("127.0.0.1", int(lb.registry.env["MYSQL_PORT"]))
+    with Proxy(("127.0.0.1", free_port()), target) as between:
+        lb.start(url=f"mysql://lb@127.0.0.1:{between.listen[1]}/{lb.database}",
+                 parameters="timeout=60s connections=1")
+        lb.nginx.conf.write_text("worker_shutdown_timeout 1s;\n" + lb.nginx.conf.read_text())
+        lb.nginx.reload()
+        wait_for(lambda: len(lb.nginx.workers()) == 1, what="the end of the first worker")
+        assert lb.get().status == 200
+        at_the_backend = _send(lb.port, "GET /silence HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: "/silence" in backend.begun, what="the request at the backend")
+        between.stall()
+        waiting = [_send(lb.port, "GET /waiting HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(5)]
+        wait_for(lambda: open_at(lb.port) == 6, what="the requests that wait for their list")
+        old, = lb.nginx.workers()
+        lb.nginx.reload()
+        wait_for(lambda: old not in lb.nginx.workers(), 30, "the end of the old worker")
+        for peer in [at_the_backend, *waiting]:
+            assert peer.recv(65536) == b""
+            peer.close()
+        between.resume()
+        release.set()
+        lb.wait_fresh()
+        lb.nginx.stop()
+    assert "/waiting" not in backend.begun
+
+
 def test_clients_that_leave_while_waiting(lb, free_port):
     """They are forgotten: nothing is sent to a backend for them, and nothing piles up."""
     backend = lb.backend()
@@ -110,18 +145,18 @@ def test_clients_that_leave_while_waiting(lb, free_port):
         lb.start(url=f"mysql://lb@127.0.0.1:{between.listen[1]}/{lb.database}",
                  parameters="timeout=20s connections=1")
         assert lb.get().status == 200
-        wait_for(lambda: _established(lb.port) == 0, what="the first connection to be closed")
+        wait_for(lambda: open_at(lb.port) == 0, what="the first connection to be closed")
         before = lb.nginx.descriptors()
         between.stall()
         leaving = [_send(lb.port, f"GET /leaving/{n} HTTP/1.1\r\nHost: x\r\n\r\n") for n in range(50)]
-        wait_for(lambda: _established(lb.port) >= 50, what="the connections")
+        wait_for(lambda: open_at(lb.port) >= 50, what="the connections")
         staying = []
         thread = threading.Thread(target=lambda: staying.append(lb.get("/staying")))
         thread.start()
-        wait_for(lambda: _established(lb.port) >= 51, what="the connection that stays")
+        wait_for(lambda: open_at(lb.port) >= 51, what="the connection that stays")
         for peer in leaving:
             peer.close()
-        wait_for(lambda: _established(lb.port) <= 1, what="their end to be noticed")
+        wait_for(lambda: open_at(lb.port) <= 1, what="their end to be noticed")
         wait_for(lambda: len([line for line in lb.nginx.access_log() if "/leaving/" in line]) == 50,
                  what="all of them to be logged")
         between.resume()
@@ -189,7 +224,7 @@ def test_a_client_that_leaves_in_the_middle_of_an_upload(lb, buffering):
     for _ in range(10):
         peer = _send(lb.port, "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
         peer.close()
-    wait_for(lambda: _established(lb.port) == 0, what="their end to be noticed")
+    wait_for(lambda: open_at(lb.port) == 0, what="their end to be noticed")
     assert lb.get().status == 200
 
 
@@ -230,15 +265,3 @@ def _send(port, text):
     peer = socket.create_connection(("127.0.0.1", port), timeout=30)
     peer.sendall(text.encode())
     return peer
-
-
-def _established(port):
-    """Connections to nginx's port that are open on nginx's side."""
-    count = 0
-    with open("/proc/net/tcp", encoding="ascii") as table:
-        for line in table.readlines()[1:]:
-            fields = line.split()
-            local = int(fields[1].split(":")[1], 16)
-            if local == port and fields[3] in ("01", "08"):  # ESTABLISHED, CLOSE_WAIT
-                count += 1
-    return count

@@ -1,5 +1,7 @@
 """Wherever nginx can pass a request on from, the list is fresh; and how it retries."""
 
+import threading
+
 import pytest
 
 from fake import HangUp
@@ -45,6 +47,19 @@ def test_auth_request_before_a_file(lb):
     assert lb.get("/page").status >= 500
 
 
+def test_auth_request_before_an_upload(lb):
+    """The body is not the subrequest's, and is there for the main request."""
+    backend = lb.backend()
+    lb.start(server="""
+        location = /auth { internal; proxy_pass http://backends; proxy_pass_request_body off;
+                           proxy_set_header Content-Length ""; }
+        location /guarded { auth_request /auth; proxy_pass http://backends; }
+    """)
+    with lb.client() as client:
+        assert client.put("/guarded", b"a body").status == 200
+    assert [(seen.target, seen.body) for seen in backend.seen] == [("/auth", b""), ("/guarded", b"a body")]
+
+
 def test_mirror(lb):
     main, copy = lb.backend(), lb.backend(state="down")
     lb.start(server=f"""
@@ -64,6 +79,27 @@ def test_mirror(lb):
              what="the request and its copy")
 
 
+@pytest.mark.parametrize("body_too", [True, False])
+def test_mirror_of_an_upload(lb, body_too):
+    """Without the body, the upload may even stream through."""
+    backend = lb.backend()
+    more = "" if body_too else """proxy_pass_request_body off; proxy_set_header Content-Length "";"""
+    main = "" if body_too else "mirror_request_body off; proxy_request_buffering off;"
+    lb.start(server=f"""
+        client_max_body_size 0;
+        location /mirrored {{ mirror /copy; {main} proxy_pass http://backends; }}
+        location = /copy {{ internal; {more} proxy_pass http://backends/copy; }}
+    """)
+    body = bytes(range(256)) * 2000
+    with lb.client() as client:
+        assert client.put("/mirrored", body).status == 200
+        wait_for(lambda: len(backend.seen) == 2, what="the request and its copy")
+        # The connection is there for the next request once the copy has been answered.
+        assert client.get("/").status == 200
+    bodies = {seen.target: seen.body for seen in backend.seen}
+    assert bodies == {"/mirrored": body, "/copy": body if body_too else b"", "/": b""}
+
+
 def test_ssi_includes(lb):
     """Several subrequests at once, each with its own wait for the list."""
     backend = lb.backend()
@@ -77,6 +113,46 @@ def test_ssi_includes(lb):
     backend.answer = page
     lb.start(location="ssi on;")
     assert lb.get("/page").body == b"/part/0;/part/1;/part/2;/part/3;/part/4;"
+
+
+def test_ssi_includes_wait_together(lb):
+    """None of the parts is answered before all have arrived, those inside of parts included."""
+    backend = lb.backend()
+    outer, inner = threading.Barrier(4), threading.Barrier(4)
+
+    def page(handler, seen):
+        _, kind, *number = seen.target.split("/")
+        body = f"{kind}{''.join(number)};".encode()
+        if kind == "page":
+            body = b"".join(b'<!--#include virtual="/outer/%d" -->' % n for n in range(4))
+        elif kind == "outer":
+            outer.wait(30)
+            body += b'<!--#include virtual="/inner/%s" -->' % number[0].encode()
+        else:
+            inner.wait(30)
+        handler.reply(200, {"Content-Type": "text/html"}, body)
+    backend.answer = page
+    lb.start(location="ssi on;")
+    for _ in range(3):
+        assert lb.get("/page").body == b"".join(b"outer%d;inner%d;" % (n, n) for n in range(4))
+
+
+def test_ssi_without_a_list(lb):
+    """The page is from the disk; its parts fail, it does not."""
+    lb.nginx.dir.joinpath("page.html").write_text('before <!--#include virtual="/part" --> after')
+    lb.start(server=f"location = /page.html {{ root {lb.nginx.dir}; ssi on; }}")
+    response = lb.get("/page.html")
+    assert response.status == 200
+    assert response.body.startswith(b"before ") and response.body.endswith(b" after")
+    assert b"503" in response.body
+
+
+def test_parts_before_and_after_a_body(lb):
+    backend = lb.backend()
+    backend.answer = lambda handler, seen: handler.reply(200, {"Content-Type": "text/html"},
+                                                         seen.target.encode())
+    lb.start(location="add_before_body /before; add_after_body /after;")
+    assert lb.get("/page").body == b"/before/page/after"
 
 
 def test_named_location_and_try_files(lb):
@@ -99,6 +175,54 @@ def test_error_page_leads_to_the_backends(lb):
     """)
     response = lb.get("/broken")
     assert (response.status, response.header("X-Backend")) == (200, backend.name)
+
+
+def test_error_page_leads_to_a_named_location(lb):
+    """The backend's own error sends the request on: a second pass, with a list of its own."""
+    first, second = lb.backend(), lb.backend(row=False)
+
+    def fail_and_leave(handler, seen):
+        lb.remove(first)
+        lb.add(second)
+        handler.reply(500, {}, b"broken")
+    first.answer = fail_and_leave
+    lb.start(location="proxy_intercept_errors on; error_page 500 = @again;",
+             server="location @again { proxy_pass http://backends; }")
+    with lb.client() as client:
+        response = client.put("/x", b"a body")
+    assert (response.status, response.header("X-Backend")) == (200, second.name)
+    assert [seen.body for seen in first.seen + second.seen] == [b"a body"] * 2
+
+
+def test_post_action(lb):
+    """A request that nginx sends on its own account after the client's one, to a changed list."""
+    first, second = lb.backend(), lb.backend(row=False)
+
+    def leave(handler, seen):
+        lb.remove(first)
+        lb.add(second)
+        first.plain_answer(handler, seen)
+    first.answer = leave
+    lb.start(location="post_action @after;",
+             server="location @after { proxy_method POST; proxy_pass http://backends; }")
+    assert lb.get().header("X-Backend") == first.name
+    wait_for(lambda: second.seen, what="the request after the request")
+    assert second.seen[0].method == "POST"
+
+
+def test_a_delayed_request_has_a_list_from_after_the_delay(lb):
+    first, second = lb.backend(), lb.backend(row=False)
+    lb.start(http="limit_req_zone $server_port zone=delayed:1m rate=20r/m;",
+             location="limit_req zone=delayed burst=5; limit_req_log_level notice;")
+    assert lb.get().header("X-Backend") == first.name
+    answers = []
+    delayed = threading.Thread(target=lambda: answers.append(lb.get("/delayed")))
+    delayed.start()
+    wait_for(lambda: "delaying request" in lb.nginx.log(), what="the delay")
+    lb.remove(first)
+    lb.add(second)
+    delayed.join(30)
+    assert answers[0].header("X-Backend") == second.name
 
 
 def test_an_answer_that_redirects_inside(lb):
@@ -223,6 +347,31 @@ def test_no_backend_is_tried_twice(lb):
         assert [len(backend.seen) for backend in backends] == [number] * 4
     tried = lb.nginx.access_log(5)[-1].split("upstream=")[1].split(", ")
     assert len(tried) == len(set(tried)) == 4
+
+
+def test_three_backends_of_which_one_works(lb):
+    """One does not listen, one hangs up: each is tried once, and then passed over."""
+    refusing, hanging_up, working = (lb.backend() for _ in range(3))
+    refusing.stop()
+
+    def hang_up(handler, seen):
+        raise HangUp
+    hanging_up.answer = hang_up
+    lb.start()
+    assert lb.answering(30) == {working.name: 30}
+    lines = [line.split("upstream=")[1] for line in lb.nginx.access_log(30)]
+    assert lines[0] == ", ".join(backend.name for backend in (refusing, hanging_up, working))
+    assert lines[1:] == [working.name] * 29
+    assert len(hanging_up.seen) == 1
+
+
+def test_no_more_tries_than_allowed(lb):
+    backends = [lb.backend() for _ in range(3)]
+    for backend in backends:
+        backend.status = 503
+    lb.start(location="proxy_next_upstream error timeout http_503; proxy_next_upstream_tries 2;")
+    assert lb.get().status in (502, 503)
+    assert [len(backend.seen) for backend in backends] == [1, 1, 0]
 
 
 def test_backups_come_after_all_others(lb):
