@@ -35,6 +35,7 @@ struct announcer {
 
     /* The thread's own. */
     MYSQL *connection;
+    size_t host; /* of the URL: the one in use, or to be tried next */
     bool inserted, removed_by_operator, failing;
     unsigned retry_ms;
 };
@@ -80,15 +81,19 @@ static void disconnect(struct announcer *announcer)
     announcer->connection = NULL;
 }
 
-/* Says it once, until it works again. */
+/* Says it once, until it works again, by whichever host. */
 static bool failed(struct announcer *announcer, const char *what)
 {
+    const ceph_lb_url_t *url = &announcer->url;
+
     if (!announcer->failing)
-        log_warn("registry mysql://%s@%s%s/%s: cannot %s: %s; trying again", announcer->url.user,
-                 announcer->url.host, announcer->url.path, announcer->url.database, what,
+        log_warn("registry mysql://%s@%s%s/%s: cannot %s: %s; trying again", url->user,
+                 url->hosts[announcer->host].name, url->path, url->database, what,
                  mysql_error(announcer->connection));
     announcer->failing = true;
     disconnect(announcer);
+    if (url->nhosts > 1)
+        announcer->host = (announcer->host + 1) % url->nhosts;
     return false;
 }
 
@@ -96,7 +101,9 @@ static bool connect_registry(struct announcer *announcer)
 {
     const unsigned timeout = IO_TIMEOUT;
     const my_bool yes = 1;
-    bool socket = announcer->url.path[0] != '\0';
+    const ceph_lb_url_t *url = &announcer->url;
+    const ceph_lb_url_host_t *host = &url->hosts[announcer->host];
+    bool socket = url->nhosts == 0;
     MYSQL *connection = mysql_init(NULL);
 
     if (connection == NULL)
@@ -110,9 +117,8 @@ static bool connect_registry(struct announcer *announcer)
         mysql_options(connection, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &yes);
     }
     /* CLIENT_FOUND_ROWS: a row counts as updated even if the clock did not move between two renewals. */
-    if (mysql_real_connect(connection, socket ? NULL : announcer->url.host, announcer->url.user,
-                           announcer->password, announcer->url.database, announcer->url.port,
-                           socket ? announcer->url.path : NULL, CLIENT_FOUND_ROWS) == NULL)
+    if (mysql_real_connect(connection, socket ? NULL : host->host, url->user, announcer->password,
+                           url->database, host->port, socket ? url->path : NULL, CLIENT_FOUND_ROWS) == NULL)
         return failed(announcer, "connect");
     return true;
 }

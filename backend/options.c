@@ -68,7 +68,8 @@ static const struct option_row rows[] = {
     {"scrub-rate", TYPE_NUMBER, AT(scrub_rate), "500", 1, 100000, "N", "files a second that one compares"},
 
     {"announce", TYPE_TEXT, AT(announce), NULL, 0, 0, "URL",
-     "keep a row in the registry: mysql://USER@HOST[:PORT]/DATABASE or mysql://USER@unix:/PATH:/DATABASE"},
+     "keep a row in the registry: mysql://USER@HOST[:PORT][,HOST...]/DATABASE or "
+     "mysql://USER@unix:/PATH:/DATABASE"},
     {"announce-address", TYPE_ADDRESS, AT(announce_address), NULL, 0, 0, "ADDRESS:PORT",
      "what to write there; without it what --listen says"},
     {"announce-password-file", TYPE_TEXT, AT(announce_password_file), NULL, 0, 0, "FILE",

@@ -1,7 +1,11 @@
 #include "ceph_lb_url.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
+
+#define BAD_PORT      "has a port that is not a number from 1 to 65535"
+#define BESIDE_SOCKET "names other servers beside a unix socket"
 
 typedef struct {
     const char *p;
@@ -9,8 +13,10 @@ typedef struct {
 } text_t;
 
 static const char *parse_socket(ceph_lb_url_t *url, text_t *rest);
-static const char *parse_host(ceph_lb_url_t *url, text_t *rest);
-static const char *parse_port(ceph_lb_url_t *url, text_t *rest);
+static const char *parse_hosts(ceph_lb_url_t *url, text_t *rest);
+static const char *parse_host(ceph_lb_url_host_t *host, text_t *rest);
+static const char *parse_address(ceph_lb_url_host_t *host, text_t *rest);
+static const char *parse_port(ceph_lb_url_host_t *host, text_t *rest);
 static const char *parse_database(ceph_lb_url_t *url, text_t rest);
 static int         starts_with(text_t text, const char *prefix);
 static int copy(char *to, size_t max, const char *from, const char *end);
@@ -54,7 +60,7 @@ ceph_lb_url_parse(ceph_lb_url_t *url, const char *text, size_t len)
     if (starts_with(rest, "unix:")) {
         error = parse_socket(url, &rest);
     } else {
-        error = parse_host(url, &rest);
+        error = parse_hosts(url, &rest);
     }
 
     return error != NULL ? error : parse_database(url, rest);
@@ -83,62 +89,116 @@ parse_socket(ceph_lb_url_t *url, text_t *rest)
 
     rest->p = colon + 1;
 
+    if (rest->p < rest->end && *rest->p == ',') {
+        return BESIDE_SOCKET;
+    }
+
     return NULL;
 }
 
 static const char *
-parse_host(ceph_lb_url_t *url, text_t *rest)
+parse_hosts(ceph_lb_url_t *url, text_t *rest)
 {
-    const char     *from = rest->p, *end;
-    struct in6_addr ignored;
+    int                 len;
+    const char         *from, *error;
+    ceph_lb_url_host_t *host;
 
-    if (from < rest->end && *from == '[') {
-        from++;
-        end = memchr(from, ']', (size_t) (rest->end - from));
-
-        if (end == NULL) {
-            return "has no \"]\" after the IPv6 address";
+    for (;;) {
+        if (url->nhosts == CEPH_LB_URL_HOSTS_MAX) {
+            return "names more than 8 hosts";
         }
 
-        if (!copy(url->host, CEPH_LB_URL_HOST_MAX, from, end)
-            || inet_pton(AF_INET6, url->host, &ignored) != 1)
-        {
-            return "has an invalid IPv6 address between the brackets";
+        if (starts_with(*rest, "unix:")) {
+            return BESIDE_SOCKET;
         }
 
-        rest->p = end + 1;
+        host = &url->hosts[url->nhosts++];
+        from = rest->p;
+        error = parse_host(host, rest);
+        len = (int) (rest->p - from);
 
-        return parse_port(url, rest);
+        if (error == NULL) {
+            error = parse_port(host, rest);
+        }
+
+        if (error != NULL) {
+            return error;
+        }
+
+        (void) snprintf(
+            host->name, sizeof(host->name), "%.*s:%u", len, from, host->port);
+
+        if (rest->p == rest->end || *rest->p != ',') {
+            return NULL;
+        }
+
+        rest->p++;
+    }
+}
+
+static const char *
+parse_host(ceph_lb_url_host_t *host, text_t *rest)
+{
+    const char *end;
+
+    if (rest->p < rest->end && *rest->p == '[') {
+        return parse_address(host, rest);
     }
 
-    for (end = from; end < rest->end && is_host_char(*end); end++) {
+    for (end = rest->p; end < rest->end && is_host_char(*end); end++) {
         /* void */
     }
 
-    if (end < rest->end && *end != ':' && *end != '/') {
+    if (end < rest->end && *end != ':' && *end != ',' && *end != '/') {
         return "has a character in the host that is not allowed there";
     }
 
-    if (end == from) {
-        return "has no host after \"@\"";
+    if (end == rest->p) {
+        return rest->p[-1] == ',' ? "has no host after \",\""
+                                  : "has no host after \"@\"";
     }
 
-    if (!copy(url->host, CEPH_LB_URL_HOST_MAX, from, end)) {
+    if (!copy(host->host, CEPH_LB_URL_HOST_MAX, rest->p, end)) {
         return "has a host name that is too long";
     }
 
     rest->p = end;
 
-    return parse_port(url, rest);
+    return NULL;
+}
+
+/* An IPv6 address in brackets. */
+static const char *
+parse_address(ceph_lb_url_host_t *host, text_t *rest)
+{
+    const char     *end;
+    struct in6_addr ignored;
+
+    rest->p++;
+    end = memchr(rest->p, ']', (size_t) (rest->end - rest->p));
+
+    if (end == NULL) {
+        return "has no \"]\" after the IPv6 address";
+    }
+
+    if (!copy(host->host, CEPH_LB_URL_HOST_MAX, rest->p, end)
+        || inet_pton(AF_INET6, host->host, &ignored) != 1)
+    {
+        return "has an invalid IPv6 address between the brackets";
+    }
+
+    rest->p = end + 1;
+
+    return NULL;
 }
 
 static const char *
-parse_port(ceph_lb_url_t *url, text_t *rest)
+parse_port(ceph_lb_url_host_t *host, text_t *rest)
 {
     unsigned    port = 0;
     const char *from;
 
-    url->port = CEPH_LB_URL_PORT;
+    host->port = CEPH_LB_URL_PORT;
 
     if (rest->p == rest->end || *rest->p != ':') {
         return NULL;
@@ -146,19 +206,19 @@ parse_port(ceph_lb_url_t *url, text_t *rest)
 
     from = ++rest->p;
 
-    while (rest->p < rest->end && *rest->p != '/') {
+    while (rest->p < rest->end && *rest->p != ',' && *rest->p != '/') {
         if (*rest->p < '0' || *rest->p > '9' || port > UINT16_MAX) {
-            return "has an invalid port";
+            return BAD_PORT;
         }
 
         port = port * 10 + (unsigned) (*rest->p++ - '0');
     }
 
     if (rest->p == from || port == 0 || port > UINT16_MAX) {
-        return "has an invalid port";
+        return BAD_PORT;
     }
 
-    url->port = (uint16_t) port;
+    host->port = (uint16_t) port;
 
     return NULL;
 }

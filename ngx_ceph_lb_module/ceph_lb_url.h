@@ -1,10 +1,10 @@
 /*
  * Where the registry is: the parts of a URL of one of the forms
  *
- *     mysql://USER@HOST[:PORT]/DATABASE
- *     mysql://USER@[IPV6][:PORT]/DATABASE
+ *     mysql://USER@HOST[:PORT][,HOST[:PORT]...]/DATABASE
  *     mysql://USER@unix:/PATH:/DATABASE
  *
+ * where HOST is a name, an IPv4 address, or an IPv6 address in brackets.
  * Plain C: the load balancer and the backend compile this same file.
  * Nothing is allocated, nothing is logged, nothing is resolved.
  */
@@ -17,6 +17,7 @@
 
 enum {
     CEPH_LB_URL_PORT = 3306,
+    CEPH_LB_URL_HOSTS_MAX = 8,
     CEPH_LB_URL_USER_MAX = 128,
     CEPH_LB_URL_HOST_MAX = 253,
     CEPH_LB_URL_PATH_MAX = 107, /* sizeof(sun_path) without the final zero */
@@ -24,11 +25,17 @@ enum {
 };
 
 typedef struct {
-    char     user[CEPH_LB_URL_USER_MAX + 1];
-    char     host[CEPH_LB_URL_HOST_MAX + 1]; /* empty with a unix socket */
-    char     path[CEPH_LB_URL_PATH_MAX + 1]; /* empty with a host */
-    char     database[CEPH_LB_URL_DATABASE_MAX + 1];
-    uint16_t port; /* 0 with a unix socket */
+    char     host[CEPH_LB_URL_HOST_MAX + 1]; /* without brackets */
+    char     name[CEPH_LB_URL_HOST_MAX + 9]; /* "db:3306", "[::1]:3306" */
+    uint16_t port;
+} ceph_lb_url_host_t;
+
+typedef struct {
+    char               user[CEPH_LB_URL_USER_MAX + 1];
+    size_t             nhosts; /* 0 with a unix socket */
+    ceph_lb_url_host_t hosts[CEPH_LB_URL_HOSTS_MAX];
+    char               path[CEPH_LB_URL_PATH_MAX + 1]; /* empty with hosts */
+    char               database[CEPH_LB_URL_DATABASE_MAX + 1];
 } ceph_lb_url_t;
 
 /*

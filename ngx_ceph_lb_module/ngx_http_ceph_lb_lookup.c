@@ -11,7 +11,10 @@
  */
 #define NGX_HTTP_CEPH_LB_PATIENCE 2
 
-/* Pauses between attempts to reach the registry, in milliseconds. */
+/*
+ * Pauses between attempts to reach the registry, in milliseconds; each is cut
+ * at random to between the half and the whole.
+ */
 #define NGX_HTTP_CEPH_LB_PAUSE_MIN 50
 #define NGX_HTTP_CEPH_LB_PAUSE_MAX 1000
 
@@ -29,10 +32,14 @@ typedef struct {
     ngx_http_ceph_lb_mysql_t  *mysql;
     ngx_http_ceph_lb_lookup_t *lookup;
     ceph_lb_flight_t           flight;
-    ngx_uint_t                 number; /* of the flight, in order of launch */
+    ngx_uint_t                 number;  /* of the flight, in order of launch */
+    ngx_uint_t                 nlanded; /* of the lookup, at its launch */
     ngx_msec_t                 launched;
     uint64_t                   launched_us;
-    unsigned                   proven : 1; /* has answered a query */
+    ngx_msec_t                 opened;
+    unsigned                   proven : 1;  /* has answered a query */
+    unsigned                   useful : 1;  /* and with a table */
+    unsigned                   lasting : 1; /* and is not new any more */
 } ngx_http_ceph_lb_line_t;
 
 struct ngx_http_ceph_lb_lookup_s {
@@ -51,8 +58,12 @@ struct ngx_http_ceph_lb_lookup_s {
 
     ngx_uint_t nlaunched;
     ngx_msec_t launched; /* the last flight */
-    ngx_msec_t landed;   /* the last flight that brought a list */
+    ngx_uint_t nlanded;  /* flights that brought an answer */
     ngx_uint_t failures; /* since then */
+    ngx_uint_t misses;   /* openings in a row that made no lasting connection */
+
+    ngx_uint_t host;   /* of the URL, with which the next opening begins */
+    ngx_uint_t served; /* the host that the log knows of */
 
     ceph_lb_counters_t *counters; /* shared */
 
@@ -88,6 +99,7 @@ static ngx_uint_t
             ngx_http_ceph_lb_lookup_is_connected(ngx_http_ceph_lb_lookup_t *l);
 static void ngx_http_ceph_lb_lookup_mysql_handler(
     void *data, ngx_http_ceph_lb_mysql_event_e event);
+static void ngx_http_ceph_lb_lookup_opened(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_replace(
@@ -95,10 +107,15 @@ static void ngx_http_ceph_lb_lookup_replace(
 static void ngx_http_ceph_lb_lookup_count_flight(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line);
 static uint64_t ngx_http_ceph_lb_lookup_clock(void);
+static void     ngx_http_ceph_lb_lookup_served(ngx_http_ceph_lb_line_t *line);
 static void
 ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why);
-static void ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line);
+static void
+ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line, const char *what);
+static ngx_uint_t
+            ngx_http_ceph_lb_lookup_was_short(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_distrust(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_disembark(
     ngx_http_ceph_lb_lookup_t *l,
     ceph_lb_flight_t          *flight,
@@ -260,6 +277,7 @@ ngx_http_ceph_lb_lookup_join(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_waiter_t *w)
 {
     w->arrived = ngx_current_msec;
+    w->nlanded = l->nlanded;
 
     if (l->away) {
         ngx_http_ceph_lb_lookup_answer_without(l, w);
@@ -378,6 +396,13 @@ ngx_http_ceph_lb_lookup_launch_handler(ngx_event_t *ev)
         return;
     }
 
+    /* Who waits does not wait for the end of a pause as well. */
+
+    if (l->retry.timer_set && !l->away
+        && !ngx_http_ceph_lb_lookup_is_connected(l)) {
+        ngx_del_timer(&l->retry);
+    }
+
     ngx_http_ceph_lb_lookup_open(l);
 }
 
@@ -403,6 +428,7 @@ ngx_http_ceph_lb_lookup_launch(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line)
 {
     line->number = ++l->nlaunched;
+    line->nlanded = l->nlanded;
     line->launched = ngx_current_msec;
     line->launched_us = ngx_http_ceph_lb_lookup_clock();
     l->launched = ngx_current_msec;
@@ -410,7 +436,7 @@ ngx_http_ceph_lb_lookup_launch(
     ceph_lb_launch(&l->terminal, &line->flight);
 
     if (ngx_http_ceph_lb_mysql_query(line->mysql) != NGX_OK) {
-        ngx_http_ceph_lb_lookup_lost(line);
+        ngx_http_ceph_lb_lookup_lost(line, ngx_http_ceph_lb_gone);
     }
 }
 
@@ -433,8 +459,10 @@ ngx_http_ceph_lb_lookup_open(ngx_http_ceph_lb_lookup_t *l)
     }
 
     line->proven = 0;
+    line->useful = 0;
+    line->lasting = 0;
 
-    if (ngx_http_ceph_lb_mysql_open(line->mysql) != NGX_OK) {
+    if (ngx_http_ceph_lb_mysql_open(line->mysql, l->host) != NGX_OK) {
         ngx_http_ceph_lb_lookup_not_opened(line);
     }
 }
@@ -470,7 +498,7 @@ ngx_http_ceph_lb_lookup_mysql_handler(
     switch (event) {
 
     case NGX_HTTP_CEPH_LB_OPENED:
-        ngx_post_event(&line->lookup->launch, &ngx_posted_events);
+        ngx_http_ceph_lb_lookup_opened(line);
         break;
 
     case NGX_HTTP_CEPH_LB_NOT_OPENED:
@@ -486,14 +514,30 @@ ngx_http_ceph_lb_lookup_mysql_handler(
             line, ngx_http_ceph_lb_mysql_error(line->mysql));
         break;
 
+    case NGX_HTTP_CEPH_LB_UNFIT:
+        ngx_http_ceph_lb_lookup_distrust(line);
+        ngx_http_ceph_lb_lookup_lost(line, ngx_http_ceph_lb_no_list);
+        break;
+
     case NGX_HTTP_CEPH_LB_LOST:
-        ngx_http_ceph_lb_lookup_lost(line);
+        ngx_http_ceph_lb_lookup_lost(line, ngx_http_ceph_lb_gone);
         break;
 
     case NGX_HTTP_CEPH_LB_HUNG:
         ngx_http_ceph_lb_lookup_hung(line);
         break;
     }
+}
+
+static void
+ngx_http_ceph_lb_lookup_opened(ngx_http_ceph_lb_line_t *line)
+{
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    line->opened = ngx_current_msec;
+    l->host = ngx_http_ceph_lb_mysql_host(line->mysql);
+
+    ngx_post_event(&l->launch, &ngx_posted_events);
 }
 
 static void
@@ -504,6 +548,7 @@ ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line)
 
     why = ngx_http_ceph_lb_mysql_error(line->mysql);
     ceph_lb_count(&l->counters->errors, 1);
+    l->misses++;
 
     if (ngx_http_ceph_lb_lookup_is_connected(l)) {
         ngx_http_ceph_lb_lookup_problem(l, 0, NULL, why);
@@ -524,7 +569,7 @@ ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
     const ceph_lb_table_t     *table;
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
 
-    line->proven = 1;
+    ngx_http_ceph_lb_lookup_served(line);
     table = ngx_http_ceph_lb_mysql_table(line->mysql);
 
     if (l->last != NULL && ceph_lb_table_equal(&l->last->table, table)) {
@@ -549,7 +594,7 @@ ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
 
     ngx_http_ceph_lb_lookup_count_flight(l, line);
 
-    l->landed = ngx_current_msec;
+    l->nlanded++;
     ngx_http_ceph_lb_lookup_recover(l);
 
     if (ceph_lb_is_waited_for(&l->terminal)) {
@@ -604,6 +649,42 @@ ngx_http_ceph_lb_lookup_clock(void)
     return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
 }
 
+/* Keeps account of what the connection is worth, and of the host it leads to. */
+static void
+ngx_http_ceph_lb_lookup_served(ngx_http_ceph_lb_line_t *line)
+{
+    ngx_uint_t                 host, first = !line->proven;
+    const char                *why;
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    line->proven = 1;
+
+    if (!line->lasting
+        && ngx_current_msec - line->opened >= NGX_HTTP_CEPH_LB_PAUSE_MAX)
+    {
+        line->lasting = 1;
+        l->misses = 0;
+    }
+
+    if (line->useful) {
+        return;
+    }
+
+    line->useful = 1;
+    host = ngx_http_ceph_lb_mysql_host(line->mysql);
+
+    if (host == l->served) {
+        return;
+    }
+
+    l->served = host;
+    why = first ? ngx_http_ceph_lb_mysql_error(line->mysql) : "";
+
+    ngx_log_error(
+        NGX_LOG_NOTICE, l->log, 0, "ceph_lb: registry %V is served by %s%s%s",
+        &l->conf->name, l->conf->url.hosts[host].name, *why ? "; " : "", why);
+}
+
 /* The registry is there, but the query is wrong, or its answer. */
 static void
 ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why)
@@ -613,7 +694,7 @@ ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why)
     ceph_lb_count(&l->counters->errors, 1);
 
     line->proven = 1;
-    l->landed = ngx_current_msec;
+    l->nlanded++;
     l->away = 0;
     l->failures = 0;
 
@@ -633,8 +714,9 @@ ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why)
  * the next dead connection.
  */
 static void
-ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
+ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line, const char *what)
 {
+    ngx_uint_t                 was_short;
     ngx_uint_t                 flying = line->flight.flying;
     ngx_http_ceph_lb_line_t   *idle;
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
@@ -650,15 +732,23 @@ ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
         }
     }
 
-    if (flying || !line->proven) {
+    /* All that a server had opened before it went count as one failure. */
+
+    if (!line->proven) {
         l->failures++;
         ceph_lb_count(&l->counters->errors, 1);
+        ngx_http_ceph_lb_lookup_distrust(line);
+
+    } else if (flying) {
+        ceph_lb_count(&l->counters->errors, 1);
+        l->failures = ngx_max(l->failures, 1);
     }
+
+    was_short = ngx_http_ceph_lb_lookup_was_short(line);
 
     if (l->failures > 1 && !ngx_http_ceph_lb_lookup_is_connected(l)) {
         ngx_http_ceph_lb_lookup_trouble(
-            l, ngx_http_ceph_lb_gone,
-            ngx_http_ceph_lb_mysql_error(line->mysql));
+            l, what, ngx_http_ceph_lb_mysql_error(line->mysql));
         ngx_http_ceph_lb_lookup_go_away(l);
 
     } else if (
@@ -667,6 +757,10 @@ ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
     {
         if (l->retry.timer_set && !l->away) {
             ngx_del_timer(&l->retry);
+        }
+
+        if (was_short && !ceph_lb_is_waited_for(&l->terminal)) {
+            ngx_http_ceph_lb_lookup_pause(l);
         }
 
         ngx_http_ceph_lb_lookup_open(l);
@@ -680,6 +774,23 @@ ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line)
     }
 }
 
+/*
+ * Whether this connection, like the one before it, did not last.  A server that
+ * answers and hangs up is not connected to again and again without a pause.
+ */
+static ngx_uint_t
+ngx_http_ceph_lb_lookup_was_short(ngx_http_ceph_lb_line_t *line)
+{
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    if (ngx_current_msec - line->opened >= NGX_HTTP_CEPH_LB_PAUSE_MAX) {
+        l->misses = 0;
+        return 0;
+    }
+
+    return ++l->misses > 1;
+}
+
 /* If others have been answered meanwhile, it was only this connection. */
 static void
 ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
@@ -689,10 +800,11 @@ ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
     l->failures++;
     ceph_lb_count(&l->counters->errors, 1);
 
-    if ((ngx_msec_int_t) (l->landed - line->launched) < 0) {
+    if (l->nlanded == line->nlanded) {
         ngx_http_ceph_lb_lookup_trouble(
             l, ngx_http_ceph_lb_gone,
             ngx_http_ceph_lb_mysql_error(line->mysql));
+        ngx_http_ceph_lb_lookup_distrust(line);
         ngx_http_ceph_lb_lookup_go_away(l);
 
     } else if (!ngx_http_ceph_lb_lookup_is_connected(l)) {
@@ -704,6 +816,19 @@ ngx_http_ceph_lb_lookup_hung(ngx_http_ceph_lb_line_t *line)
 
     ceph_lb_land(&line->flight);
     ngx_http_ceph_lb_lookup_disembark(l, &line->flight, NULL, 0);
+}
+
+/* The host let somebody in and was of no use then: others come first now. */
+static void
+ngx_http_ceph_lb_lookup_distrust(ngx_http_ceph_lb_line_t *line)
+{
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    if (l->conf->url.nhosts > 1
+        && l->host == ngx_http_ceph_lb_mysql_host(line->mysql))
+    {
+        l->host = (l->host + 1) % l->conf->url.nhosts;
+    }
 }
 
 /*
@@ -852,14 +977,14 @@ ngx_http_ceph_lb_lookup_go_away(ngx_http_ceph_lb_lookup_t *l)
 static void
 ngx_http_ceph_lb_lookup_pause(ngx_http_ceph_lb_lookup_t *l)
 {
-    ngx_uint_t i;
+    ngx_uint_t i, n = ngx_max(l->failures, l->misses);
     ngx_msec_t pause = NGX_HTTP_CEPH_LB_PAUSE_MIN;
 
     if (l->retry.timer_set) {
         return;
     }
 
-    for (i = 1; i < l->failures && pause < NGX_HTTP_CEPH_LB_PAUSE_MAX; i++) {
+    for (i = 1; i < n && pause < NGX_HTTP_CEPH_LB_PAUSE_MAX; i++) {
         pause *= 2;
     }
 
@@ -879,7 +1004,7 @@ ngx_http_ceph_lb_lookup_hurry_handler(ngx_event_t *ev)
     }
 }
 
-/* While the registry is away, a query is tried that nobody waits for. */
+/* Tries a query that nobody waits for, or has a connection ready for one. */
 static void
 ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev)
 {
@@ -895,7 +1020,10 @@ ngx_http_ceph_lb_lookup_retry_handler(ngx_event_t *ev)
     if (l->away && line != NULL) {
         ngx_http_ceph_lb_lookup_launch(l, line);
 
-    } else if (l->away || ceph_lb_is_waited_for(&l->terminal)) {
+    } else if (
+        l->away || ceph_lb_is_waited_for(&l->terminal)
+        || !ngx_http_ceph_lb_lookup_is_connected(l))
+    {
         ngx_http_ceph_lb_lookup_open(l);
     }
 }
@@ -919,7 +1047,7 @@ ngx_http_ceph_lb_lookup_sweep_handler(ngx_event_t *ev)
 static void
 ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev)
 {
-    u_char       why[NGX_INT64_LEN + sizeof("no answer within ms")];
+    u_char       why[NGX_INT64_LEN + sizeof("no connection within ms")];
     ngx_msec_t   waited;
     ngx_queue_t *q;
     ngx_http_ceph_lb_waiter_t *w;
@@ -948,9 +1076,12 @@ ngx_http_ceph_lb_lookup_expire_handler(ngx_event_t *ev)
          * may take others with them, this one too: look again who is first.
          */
 
-        if (!l->away && (ngx_msec_int_t) (l->landed - w->arrived) < 0) {
+        if (!l->away && l->nlanded == w->nlanded) {
             (void) ngx_sprintf(
-                why, "no answer within %Mms%Z", l->conf->timeout);
+                why, "no %s within %Mms%Z",
+                ngx_http_ceph_lb_lookup_is_connected(l) ? "answer"
+                                                        : "connection",
+                l->conf->timeout);
             ngx_http_ceph_lb_lookup_trouble(
                 l, ngx_http_ceph_lb_gone, (char *) why);
             ngx_http_ceph_lb_lookup_go_away(l);

@@ -26,6 +26,7 @@ struct ngx_http_ceph_lb_waiter_s {
     ceph_lb_waiter_t waiter; /* must be first */
     ngx_queue_t      queue;  /* of all who wait, in the order of arrival */
     ngx_msec_t       arrived;
+    ngx_uint_t       nlanded; /* queries that had been answered by then */
 
     ngx_http_ceph_lb_waiter_handler_pt handler;
     void                              *data;

@@ -16,11 +16,33 @@
 
 #define NGX_HTTP_CEPH_LB_COLUMNS_MAX 64
 
+/*
+ * Rows beyond the limits of a table are counted and thrown away, but not for
+ * ever: an answer of more than these is given up.
+ */
+#define NGX_HTTP_CEPH_LB_ROWS_GIVE_UP  (10 * CEPH_LB_ROWS_MAX)
+#define NGX_HTTP_CEPH_LB_BYTES_GIVE_UP (4 * CEPH_LB_BYTES_MAX)
+
+/* Room for why each of several hosts cannot be reached. */
+#define NGX_HTTP_CEPH_LB_ERROR_MAX 1536
+
 /* How often a thread that opens a connection looks whether the worker exits. */
 #define NGX_HTTP_CEPH_LB_TICK 100
 
+/*
+ * What the library calls a lost connection like any other, but notes in its
+ * structure: a packet was announced that is longer than allowed.
+ */
+#define NGX_HTTP_CEPH_LB_TOO_LONG 1
+
 /* MySQL 8 says this to a connection that it closes for being idle. */
 #define NGX_HTTP_CEPH_LB_ER_IDLE 4031
+
+/*
+ * The name of ER_UNKNOWN_COM_ERROR is misleading: a node of a Galera cluster
+ * says this to every query while it is cut off from the others.
+ */
+#define NGX_HTTP_CEPH_LB_ER_NOT_READY 1047
 
 /*
  * The steps of a query.  Each begins with a _start call of the library; a call
@@ -38,11 +60,14 @@ struct ngx_http_ceph_lb_mysql_s {
     void                             *data;
     ngx_http_ceph_lb_mysql_state_e    state;
 
-    /* While the connection is opening, these four belong to the thread. */
+    /* While the connection is opening, these belong to the thread. */
     MYSQL            *mysql;
     ngx_thread_task_t task;
+    ngx_uint_t        host;
+    int64_t           end;    /* of this host's share of the time */
+    ngx_uint_t        late;   /* unsigned  late:1; that was waited for */
     ngx_uint_t        opened; /* unsigned  opened:1; */
-    char              error[MYSQL_ERRMSG_SIZE];
+    char              error[NGX_HTTP_CEPH_LB_ERROR_MAX];
 
     ngx_connection_t *connection;
     ngx_event_t       timer;
@@ -52,16 +77,25 @@ struct ngx_http_ceph_lb_mysql_s {
     int                     suspended; /* what the call waits for, or 0 */
     MYSQL_RES              *result;
     MYSQL_ROW               row;
+    size_t                  size; /* of the rows */
     ceph_lb_table_t         table;
 };
 
 static void
 ngx_http_ceph_lb_mysql_clear_tls_errors(ngx_http_ceph_lb_mysql_t *m);
-static void    ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log);
+static void ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log);
+static int64_t
+ngx_http_ceph_lb_mysql_try_host(ngx_http_ceph_lb_mysql_t *m, int64_t share);
+static void
+ngx_http_ceph_lb_mysql_add_error(ngx_http_ceph_lb_mysql_t *m, int64_t share);
 static int64_t ngx_http_ceph_lb_mysql_now(void);
-static int  ngx_http_ceph_lb_mysql_wait(MYSQL *mysql, int waits, int64_t end);
-static void ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m);
-static ngx_int_t ngx_http_ceph_lb_mysql_set_session(MYSQL *mysql);
+static int ngx_http_ceph_lb_mysql_wait(ngx_http_ceph_lb_mysql_t *m, int waits);
+static void
+ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m, int64_t share);
+static ngx_int_t
+ngx_http_ceph_lb_mysql_set_session(ngx_http_ceph_lb_mysql_t *m);
+static ngx_int_t
+ngx_http_ceph_lb_mysql_run(ngx_http_ceph_lb_mysql_t *m, const char *statement);
 static void      ngx_http_ceph_lb_mysql_opened(ngx_event_t *ev);
 static ngx_int_t ngx_http_ceph_lb_mysql_watch(ngx_http_ceph_lb_mysql_t *m);
 static void      ngx_http_ceph_lb_mysql_unwatch(ngx_http_ceph_lb_mysql_t *m);
@@ -79,14 +113,22 @@ static ngx_int_t
 ngx_http_ceph_lb_mysql_receive(ngx_http_ceph_lb_mysql_t *m, int ready);
 static ngx_int_t
 ngx_http_ceph_lb_mysql_fetch(ngx_http_ceph_lb_mysql_t *m, int ready);
+static ngx_int_t ngx_http_ceph_lb_mysql_add_row(ngx_http_ceph_lb_mysql_t *m);
 static ngx_int_t
             ngx_http_ceph_lb_mysql_begin_table(ngx_http_ceph_lb_mysql_t *m);
 static void ngx_http_ceph_lb_mysql_land(ngx_http_ceph_lb_mysql_t *m);
 static void ngx_http_ceph_lb_mysql_fail(ngx_http_ceph_lb_mysql_t *m);
+static void ngx_http_ceph_lb_mysql_end(
+    ngx_http_ceph_lb_mysql_t *m, ngx_http_ceph_lb_mysql_event_e event);
 static int  ngx_http_ceph_lb_mysql_abandon(ngx_http_ceph_lb_mysql_t *m);
 static void ngx_http_ceph_lb_mysql_save_error(ngx_http_ceph_lb_mysql_t *m);
+static u_char *
+ngx_http_ceph_lb_mysql_print_error(MYSQL *mysql, u_char *p, u_char *last);
 static void ngx_http_ceph_lb_mysql_set_error(
     ngx_http_ceph_lb_mysql_t *m, const char *error);
+static u_char *
+ngx_http_ceph_lb_mysql_print_host(ngx_http_ceph_lb_mysql_t *m, u_char *p);
+static ngx_uint_t ngx_http_ceph_lb_mysql_makes_no_sense(MYSQL *mysql);
 static ngx_uint_t ngx_http_ceph_lb_mysql_is_lost(unsigned code);
 
 ngx_int_t
@@ -156,6 +198,12 @@ ngx_http_ceph_lb_mysql_error(const ngx_http_ceph_lb_mysql_t *m)
     return m->error;
 }
 
+ngx_uint_t
+ngx_http_ceph_lb_mysql_host(const ngx_http_ceph_lb_mysql_t *m)
+{
+    return m->host;
+}
+
 const ceph_lb_table_t *
 ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m)
 {
@@ -163,9 +211,11 @@ ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m)
 }
 
 ngx_int_t
-ngx_http_ceph_lb_mysql_open(ngx_http_ceph_lb_mysql_t *m)
+ngx_http_ceph_lb_mysql_open(ngx_http_ceph_lb_mysql_t *m, ngx_uint_t host)
 {
+    m->host = host;
     m->opened = 0;
+    m->error[0] = '\0';
 
     if (ngx_thread_task_post(m->conf->thread_pool, &m->task) != NGX_OK) {
         ngx_http_ceph_lb_mysql_set_error(m, "the thread pool takes no task");
@@ -194,50 +244,95 @@ ngx_http_ceph_lb_mysql_clear_tls_errors(ngx_http_ceph_lb_mysql_t *m)
 static void
 ngx_http_ceph_lb_mysql_thread(void *data, ngx_log_t *log)
 {
-    int                          waits;
-    MYSQL                       *connected = NULL;
-    int64_t                      end;
-    const char                  *host, *path;
-    ngx_http_ceph_lb_mysql_t    *m = data;
-    ngx_http_ceph_lb_srv_conf_t *conf = m->conf;
+    int64_t                   left, least, tries;
+    ngx_http_ceph_lb_mysql_t *m = data;
+
+    tries = (int64_t) ngx_max(m->conf->url.nhosts, 1);
+    left = (int64_t) m->conf->timeout * 9 / 10;
+    least = ngx_max(left / tries, 1);
+
+    for (;;) {
+        left -=
+            ngx_http_ceph_lb_mysql_try_host(m, ngx_max(left / tries, least));
+
+        if (m->opened || --tries == 0 || ngx_terminate) {
+            return;
+        }
+
+        m->host = (m->host + 1) % m->conf->url.nhosts;
+    }
+}
+
+/*
+ * Returns how long it took, in milliseconds.  Resolving the host's name does
+ * not count: that takes as long as the system's resolver needs.
+ */
+static int64_t
+ngx_http_ceph_lb_mysql_try_host(ngx_http_ceph_lb_mysql_t *m, int64_t share)
+{
+    int                  waits;
+    MYSQL               *connected = NULL;
+    int64_t              begun;
+    const ceph_lb_url_t *url = &m->conf->url;
 
     ngx_http_ceph_lb_mysql_clear_tls_errors(m);
 
+    m->late = 0;
     m->mysql = mysql_init(NULL);
     if (m->mysql == NULL) {
         ngx_http_ceph_lb_mysql_set_error(m, "out of memory");
-        return;
+        return 0;
     }
 
-    ngx_http_ceph_lb_mysql_set_options(m);
-
-    host = conf->url.host[0] != '\0' ? conf->url.host : NULL;
-    path = conf->url.path[0] != '\0' ? conf->url.path : NULL;
-
-    end = ngx_http_ceph_lb_mysql_now() + (int64_t) conf->timeout;
+    ngx_http_ceph_lb_mysql_set_options(m, share);
 
     waits = mysql_real_connect_start(
-        &connected, m->mysql, host, conf->url.user,
-        (char *) conf->password.data, conf->url.database, conf->url.port, path,
-        0);
+        &connected, m->mysql, url->nhosts > 0 ? url->hosts[m->host].host : NULL,
+        url->user, (char *) m->conf->password.data, url->database,
+        url->hosts[m->host].port, url->nhosts > 0 ? NULL : url->path, 0);
+
+    begun = ngx_http_ceph_lb_mysql_now();
+    m->end = begun + share;
 
     while (waits != 0) {
         waits = mysql_real_connect_cont(
-            &connected, m->mysql,
-            ngx_http_ceph_lb_mysql_wait(m->mysql, waits, end));
+            &connected, m->mysql, ngx_http_ceph_lb_mysql_wait(m, waits));
     }
 
-    if (connected != NULL
-        && ngx_http_ceph_lb_mysql_set_session(m->mysql) == NGX_OK) {
+    if (connected != NULL && ngx_http_ceph_lb_mysql_set_session(m) == NGX_OK) {
         m->opened = 1;
-        return;
+
+    } else {
+        ngx_http_ceph_lb_mysql_add_error(m, share);
+        mysql_close(m->mysql);
+        m->mysql = NULL;
+        ngx_http_ceph_lb_mysql_clear_tls_errors(m);
     }
 
-    ngx_http_ceph_lb_mysql_save_error(m);
-    mysql_close(m->mysql);
-    m->mysql = NULL;
+    return ngx_http_ceph_lb_mysql_now() - begun;
+}
 
-    ngx_http_ceph_lb_mysql_clear_tls_errors(m);
+/* Behind the errors of the hosts that were tried before. */
+static void
+ngx_http_ceph_lb_mysql_add_error(ngx_http_ceph_lb_mysql_t *m, int64_t share)
+{
+    u_char *p, *first = (u_char *) m->error;
+    u_char *last = first + sizeof(m->error) - 1;
+
+    p = first + ngx_strlen(m->error);
+
+    if (p != first) {
+        p = ngx_slprintf(p, last, "; ");
+    }
+
+    p = ngx_http_ceph_lb_mysql_print_host(m, p);
+    p = ngx_http_ceph_lb_mysql_print_error(m->mysql, p, last);
+
+    if (m->late) {
+        p = ngx_slprintf(p, last, " (no answer within %Lms)", share);
+    }
+
+    *p = '\0';
 }
 
 /* Milliseconds; nginx's own clock is for the event loop's thread. */
@@ -257,20 +352,21 @@ ngx_http_ceph_lb_mysql_now(void)
  * joins the thread, and the master kills a worker that takes its time.
  */
 static int
-ngx_http_ceph_lb_mysql_wait(MYSQL *mysql, int waits, int64_t end)
+ngx_http_ceph_lb_mysql_wait(ngx_http_ceph_lb_mysql_t *m, int waits)
 {
     int           n, ready = 0;
     int64_t       left;
     struct pollfd pfd;
 
-    pfd.fd = mysql_get_socket(mysql);
+    pfd.fd = mysql_get_socket(m->mysql);
     pfd.events =
         (short) ((waits & MYSQL_WAIT_READ ? POLLIN : 0) | (waits & MYSQL_WAIT_WRITE ? POLLOUT : 0) | (waits & MYSQL_WAIT_EXCEPT ? POLLPRI : 0));
 
     do {
-        left = end - ngx_http_ceph_lb_mysql_now();
+        left = m->end - ngx_http_ceph_lb_mysql_now();
 
         if (left <= 0 || ngx_terminate) {
+            m->late = left <= 0;
             return MYSQL_WAIT_TIMEOUT;
         }
 
@@ -294,8 +390,9 @@ ngx_http_ceph_lb_mysql_wait(MYSQL *mysql, int waits, int64_t end)
     return n == -1 || (ready & waits) == 0 ? MYSQL_WAIT_TIMEOUT : ready & waits;
 }
 
+/* The library's own time-outs are whole seconds; they bound a TLS handshake. */
 static void
-ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m)
+ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m, int64_t share)
 {
     MYSQL        *mysql = m->mysql;
     size_t        stack = NGX_HTTP_CEPH_LB_STACK;
@@ -303,7 +400,7 @@ ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m)
     unsigned      seconds, protocol, infile = 0;
     unsigned long packet_max = CEPH_LB_BYTES_MAX;
 
-    seconds = (unsigned) ((m->conf->timeout + 999) / 1000);
+    seconds = (unsigned) ((share + 999) / 1000);
 
     /* Without this, the library takes "localhost" for a unix socket. */
     protocol = m->conf->url.path[0] != '\0' ? MYSQL_PROTOCOL_SOCKET
@@ -329,38 +426,40 @@ ngx_http_ceph_lb_mysql_set_options(ngx_http_ceph_lb_mysql_t *m)
 /*
  * With an open transaction the rows would be those of its begin.  A node of a
  * Galera cluster may lag behind the others unless it is told to catch up
- * before each query.
+ * before each query; other servers may not know that variable.
  */
 static ngx_int_t
-ngx_http_ceph_lb_mysql_set_session(MYSQL *mysql)
+ngx_http_ceph_lb_mysql_set_session(ngx_http_ceph_lb_mysql_t *m)
 {
-    int        galera = 0;
-    MYSQL_RES *result;
-    MYSQL_ROW  row;
+    if (ngx_http_ceph_lb_mysql_run(m, "SET SESSION autocommit = 1") != NGX_OK) {
+        return NGX_ERROR;
+    }
 
-    if (mysql_autocommit(mysql, 1) != 0
-        || mysql_query(mysql, "SHOW VARIABLES LIKE 'wsrep_on'") != 0)
+    if (ngx_http_ceph_lb_mysql_run(m, "SET SESSION wsrep_sync_wait = 1")
+            != NGX_OK
+        && mysql_errno(m->mysql) != ER_UNKNOWN_SYSTEM_VARIABLE)
     {
         return NGX_ERROR;
     }
 
-    result = mysql_store_result(mysql);
-    if (result == NULL) {
-        return NGX_ERROR;
-    }
-
-    row = mysql_fetch_row(result);
-    if (row != NULL && row[1] != NULL) {
-        galera = strcmp(row[1], "ON") == 0;
-    }
-
-    mysql_free_result(result);
-
-    if (galera && mysql_query(mysql, "SET SESSION wsrep_sync_wait = 1") != 0) {
-        return NGX_ERROR;
-    }
-
     return NGX_OK;
+}
+
+/* In the thread; a statement that returns no rows. */
+static ngx_int_t
+ngx_http_ceph_lb_mysql_run(ngx_http_ceph_lb_mysql_t *m, const char *statement)
+{
+    int rc = 0, waits;
+
+    waits =
+        mysql_real_query_start(&rc, m->mysql, statement, ngx_strlen(statement));
+
+    while (waits != 0) {
+        waits = mysql_real_query_cont(
+            &rc, m->mysql, ngx_http_ceph_lb_mysql_wait(m, waits));
+    }
+
+    return rc == 0 ? NGX_OK : NGX_ERROR;
 }
 
 static void
@@ -487,13 +586,17 @@ ngx_http_ceph_lb_mysql_query(ngx_http_ceph_lb_mysql_t *m)
 
     rc = ngx_http_ceph_lb_mysql_send(m, 0);
 
-    if (rc == NGX_ERROR) {
-        ngx_http_ceph_lb_mysql_save_error(m);
-        ngx_http_ceph_lb_mysql_close(m);
-        return NGX_ERROR;
+    if (rc == NGX_AGAIN) {
+        return NGX_OK;
     }
 
-    return NGX_OK;
+    if (rc == NGX_ERROR) {
+        ngx_http_ceph_lb_mysql_save_error(m);
+    }
+
+    ngx_http_ceph_lb_mysql_close(m);
+
+    return NGX_ERROR;
 }
 
 static void
@@ -530,7 +633,8 @@ ngx_http_ceph_lb_mysql_write_handler(ngx_event_t *wev)
 static void
 ngx_http_ceph_lb_mysql_timer_handler(ngx_event_t *ev)
 {
-    ngx_msec_t                elapsed;
+    u_char     why[NGX_INT64_LEN + sizeof("no answer within ms")];
+    ngx_msec_t elapsed;
     ngx_http_ceph_lb_mysql_t *m = ev->data;
 
     if (m->state != NGX_HTTP_CEPH_LB_MYSQL_BUSY) {
@@ -544,11 +648,9 @@ ngx_http_ceph_lb_mysql_timer_handler(ngx_event_t *ev)
         return;
     }
 
-    ngx_http_ceph_lb_mysql_close(m);
-    (void) ngx_snprintf(
-        (u_char *) m->error, sizeof(m->error), "no answer within %Mms%Z",
-        m->conf->timeout);
-    m->handler(m->data, NGX_HTTP_CEPH_LB_HUNG);
+    (void) ngx_sprintf(why, "no answer within %Mms%Z", m->conf->timeout);
+    ngx_http_ceph_lb_mysql_set_error(m, (char *) why);
+    ngx_http_ceph_lb_mysql_end(m, NGX_HTTP_CEPH_LB_HUNG);
 }
 
 /* The server says nothing to an idle connection except that it is closed. */
@@ -564,12 +666,14 @@ ngx_http_ceph_lb_mysql_check_idle(ngx_http_ceph_lb_mysql_t *m)
         return;
     }
 
-    ngx_http_ceph_lb_mysql_close(m);
     ngx_http_ceph_lb_mysql_set_error(m, "the server closed the connection");
-    m->handler(m->data, NGX_HTTP_CEPH_LB_LOST);
+    ngx_http_ceph_lb_mysql_end(m, NGX_HTTP_CEPH_LB_LOST);
 }
 
-/* One driver for all steps: NGX_OK goes on to the next, NGX_AGAIN waits. */
+/*
+ * One driver for all steps: NGX_OK goes on to the next, NGX_AGAIN waits,
+ * NGX_DONE is the end of the answer, NGX_DECLINED one that is of no use.
+ */
 static void
 ngx_http_ceph_lb_mysql_go_on(ngx_http_ceph_lb_mysql_t *m, int ready)
 {
@@ -581,10 +685,17 @@ ngx_http_ceph_lb_mysql_go_on(ngx_http_ceph_lb_mysql_t *m, int ready)
         rc = ngx_http_ceph_lb_mysql_step(m, ready);
     } while (rc == NGX_OK);
 
-    if (rc == NGX_DONE) {
-        ngx_http_ceph_lb_mysql_land(m);
+    switch (rc) {
 
-    } else if (rc == NGX_ERROR) {
+    case NGX_DONE:
+        ngx_http_ceph_lb_mysql_land(m);
+        break;
+
+    case NGX_DECLINED:
+        ngx_http_ceph_lb_mysql_end(m, NGX_HTTP_CEPH_LB_UNFIT);
+        break;
+
+    case NGX_ERROR:
         ngx_http_ceph_lb_mysql_fail(m);
     }
 }
@@ -627,7 +738,8 @@ ngx_http_ceph_lb_mysql_send(ngx_http_ceph_lb_mysql_t *m, int ready)
         wev->active = 0;
 
         if (ngx_handle_write_event(wev, 0) != NGX_OK) {
-            return NGX_ERROR;
+            ngx_http_ceph_lb_mysql_set_error(m, "the socket cannot be watched");
+            return NGX_DECLINED;
         }
     }
 
@@ -666,7 +778,7 @@ ngx_http_ceph_lb_mysql_receive(ngx_http_ceph_lb_mysql_t *m, int ready)
     m->result = mysql_use_result(m->mysql);
     if (m->result == NULL) {
         ngx_http_ceph_lb_mysql_set_error(m, "the query returns no table");
-        return NGX_ERROR;
+        return NGX_DECLINED;
     }
 
     m->step = NGX_HTTP_CEPH_LB_FETCH;
@@ -691,12 +803,33 @@ ngx_http_ceph_lb_mysql_fetch(ngx_http_ceph_lb_mysql_t *m, int ready)
         return mysql_errno(m->mysql) == 0 ? NGX_DONE : NGX_ERROR;
     }
 
-    if (ceph_lb_table_add(
-            &m->table, (const char *const *) m->row,
-            mysql_fetch_lengths(m->result))
-        != 0)
-    {
-        return NGX_ERROR;
+    return ngx_http_ceph_lb_mysql_add_row(m);
+}
+
+static ngx_int_t
+ngx_http_ceph_lb_mysql_add_row(ngx_http_ceph_lb_mysql_t *m)
+{
+    size_t               i;
+    const unsigned long *lengths = mysql_fetch_lengths(m->result);
+
+    for (i = 0; i < m->table.columns; i++) {
+        m->size += lengths[i];
+    }
+
+    if (m->size > NGX_HTTP_CEPH_LB_BYTES_GIVE_UP) {
+        ngx_http_ceph_lb_mysql_set_error(m, "more than 16 MiB");
+        return NGX_DECLINED;
+    }
+
+    if (m->table.rows + m->table.skipped >= NGX_HTTP_CEPH_LB_ROWS_GIVE_UP) {
+        ngx_http_ceph_lb_mysql_set_error(m, "more than 100000 rows");
+        return NGX_DECLINED;
+    }
+
+    if (ceph_lb_table_add(&m->table, (const char *const *) m->row, lengths)
+        != 0) {
+        ngx_http_ceph_lb_mysql_set_error(m, "out of memory");
+        return NGX_DECLINED;
     }
 
     return NGX_OK;
@@ -710,12 +843,13 @@ ngx_http_ceph_lb_mysql_begin_table(ngx_http_ceph_lb_mysql_t *m)
     const char  *names[NGX_HTTP_CEPH_LB_COLUMNS_MAX];
     MYSQL_FIELD *fields;
 
+    m->size = 0;
     n = mysql_num_fields(m->result);
     fields = mysql_fetch_fields(m->result);
 
     if (n > NGX_HTTP_CEPH_LB_COLUMNS_MAX) {
-        ngx_http_ceph_lb_mysql_set_error(m, "too many columns");
-        return NGX_ERROR;
+        ngx_http_ceph_lb_mysql_set_error(m, "more than 64 columns");
+        return NGX_DECLINED;
     }
 
     for (i = 0; i < n; i++) {
@@ -723,8 +857,12 @@ ngx_http_ceph_lb_mysql_begin_table(ngx_http_ceph_lb_mysql_t *m)
         lengths[i] = fields[i].name_length;
     }
 
-    return ceph_lb_table_begin(&m->table, n, names, lengths) == 0 ? NGX_OK
-                                                                  : NGX_ERROR;
+    if (ceph_lb_table_begin(&m->table, n, names, lengths) != 0) {
+        ngx_http_ceph_lb_mysql_set_error(m, "out of memory");
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
 }
 
 static void
@@ -750,6 +888,7 @@ ngx_http_ceph_lb_mysql_land(ngx_http_ceph_lb_mysql_t *m)
     m->handler(m->data, NGX_HTTP_CEPH_LB_ANSWERED);
 }
 
+/* After an error packet, wherever it comes, the server waits for a query. */
 static void
 ngx_http_ceph_lb_mysql_fail(ngx_http_ceph_lb_mysql_t *m)
 {
@@ -757,16 +896,32 @@ ngx_http_ceph_lb_mysql_fail(ngx_http_ceph_lb_mysql_t *m)
 
     ngx_http_ceph_lb_mysql_save_error(m);
 
-    if (m->step == NGX_HTTP_CEPH_LB_RECEIVE
-        && !ngx_http_ceph_lb_mysql_is_lost(code))
+    if (m->step == NGX_HTTP_CEPH_LB_SEND) {
+        ngx_http_ceph_lb_mysql_end(m, NGX_HTTP_CEPH_LB_LOST);
+
+    } else if (
+        ngx_http_ceph_lb_mysql_makes_no_sense(m->mysql)
+        || code == NGX_HTTP_CEPH_LB_ER_NOT_READY)
     {
+        ngx_http_ceph_lb_mysql_end(m, NGX_HTTP_CEPH_LB_UNFIT);
+
+    } else if (ngx_http_ceph_lb_mysql_is_lost(code)) {
+        ngx_http_ceph_lb_mysql_end(m, NGX_HTTP_CEPH_LB_LOST);
+
+    } else {
+        mysql_free_result(m->result);
+        m->result = NULL;
         m->state = NGX_HTTP_CEPH_LB_MYSQL_IDLE;
         m->handler(m->data, NGX_HTTP_CEPH_LB_REFUSED);
-        return;
     }
+}
 
+static void
+ngx_http_ceph_lb_mysql_end(
+    ngx_http_ceph_lb_mysql_t *m, ngx_http_ceph_lb_mysql_event_e event)
+{
     ngx_http_ceph_lb_mysql_close(m);
-    m->handler(m->data, NGX_HTTP_CEPH_LB_LOST);
+    m->handler(m->data, event);
 }
 
 void
@@ -858,15 +1013,71 @@ ngx_http_ceph_lb_mysql_destroy(ngx_http_ceph_lb_mysql_t *m)
 static void
 ngx_http_ceph_lb_mysql_save_error(ngx_http_ceph_lb_mysql_t *m)
 {
-    if (mysql_errno(m->mysql) != 0) {
-        ngx_http_ceph_lb_mysql_set_error(m, mysql_error(m->mysql));
+    u_char *p, *last = (u_char *) m->error + sizeof(m->error) - 1;
+
+    p = ngx_http_ceph_lb_mysql_print_host(m, (u_char *) m->error);
+    p = ngx_http_ceph_lb_mysql_print_error(m->mysql, p, last);
+    *p = '\0';
+}
+
+static u_char *
+ngx_http_ceph_lb_mysql_print_error(MYSQL *mysql, u_char *p, u_char *last)
+{
+    const char *error = mysql_error(mysql);
+
+    if (mysql->net.error == NGX_HTTP_CEPH_LB_TOO_LONG) {
+        return ngx_slprintf(p, last, "a packet of more than 4 MiB");
     }
+
+    if (ngx_http_ceph_lb_mysql_makes_no_sense(mysql)) {
+        p = ngx_slprintf(p, last, "what the server says makes no sense");
+        return *error == '\0' ? p : ngx_slprintf(p, last, " (%s)", error);
+    }
+
+    return ngx_slprintf(p, last, "%s", error);
 }
 
 static void
 ngx_http_ceph_lb_mysql_set_error(ngx_http_ceph_lb_mysql_t *m, const char *error)
 {
-    (void) ngx_cpystrn((u_char *) m->error, (u_char *) error, sizeof(m->error));
+    u_char *p, *last = (u_char *) m->error + sizeof(m->error);
+
+    p = ngx_http_ceph_lb_mysql_print_host(m, (u_char *) m->error);
+    (void) ngx_cpystrn(p, (u_char *) error, last - p);
+}
+
+/* Where there is only one host, the URL tells. */
+static u_char *
+ngx_http_ceph_lb_mysql_print_host(ngx_http_ceph_lb_mysql_t *m, u_char *p)
+{
+    u_char              *last = (u_char *) m->error + sizeof(m->error) - 1;
+    const ceph_lb_url_t *url = &m->conf->url;
+
+    if (url->nhosts < 2) {
+        return p;
+    }
+
+    return ngx_slprintf(p, last, "%s: ", url->hosts[m->host].name);
+}
+
+/*
+ * Whether the last call failed because of what the server sent, by no fault of
+ * the query.  The library may leave its error unset then.
+ */
+static ngx_uint_t
+ngx_http_ceph_lb_mysql_makes_no_sense(MYSQL *mysql)
+{
+    switch (mysql_errno(mysql)) {
+
+    case 0:
+    case CR_UNKNOWN_ERROR:
+    case CR_MALFORMED_PACKET:
+    case CR_NET_PACKET_TOO_LARGE:
+        return 1;
+
+    default:
+        return mysql->net.error == NGX_HTTP_CEPH_LB_TOO_LONG;
+    }
 }
 
 /* Whether an error of this code leaves the connection without use. */

@@ -6,6 +6,11 @@
  * handshake block, and queried on the event loop.  All functions are called,
  * and all handlers run, on the loop; a handler is never called from inside of
  * a function of this header.
+ *
+ * Of several hosts each is tried in turn until one is open.  An opening takes
+ * at most nine tenths of the time-out, so that whoever waits for it learns why
+ * it failed.  Each host has an equal share of that; what one leaves of its
+ * share goes to those after it.
  */
 
 #ifndef NGX_HTTP_CEPH_LB_MYSQL_H
@@ -30,11 +35,15 @@ typedef enum {
     NGX_HTTP_CEPH_LB_NOT_OPENED, /* now closed */
     NGX_HTTP_CEPH_LB_ANSWERED,   /* now idle; there is a table */
     NGX_HTTP_CEPH_LB_REFUSED,    /* now idle; the query is at fault */
+    NGX_HTTP_CEPH_LB_UNFIT,      /* now closed; the answer is of no use */
     NGX_HTTP_CEPH_LB_LOST,       /* now closed; a query, if any, with it */
     NGX_HTTP_CEPH_LB_HUNG,       /* now closed, the query took too long */
 } ngx_http_ceph_lb_mysql_event_e;
 
-/* After an event that is a failure, ngx_http_ceph_lb_mysql_error says why. */
+/*
+ * After an event that is a failure, ngx_http_ceph_lb_mysql_error says why;
+ * after OPENED, why the hosts that were tried before are not used, or nothing.
+ */
 typedef void (*ngx_http_ceph_lb_mysql_handler_pt)(
     void *data, ngx_http_ceph_lb_mysql_event_e event);
 
@@ -51,12 +60,19 @@ ngx_http_ceph_lb_mysql_state(const ngx_http_ceph_lb_mysql_t *m);
 /* Zero-terminated. */
 const char *ngx_http_ceph_lb_mysql_error(const ngx_http_ceph_lb_mysql_t *m);
 
+/* The index in the URL of the host that was tried last; 0 for a unix socket. */
+ngx_uint_t ngx_http_ceph_lb_mysql_host(const ngx_http_ceph_lb_mysql_t *m);
+
 /* What the last query returned; valid until the next query. */
 const ceph_lb_table_t *
 ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m);
 
-/* Of a closed one.  NGX_ERROR: there will be no event. */
-ngx_int_t ngx_http_ceph_lb_mysql_open(ngx_http_ceph_lb_mysql_t *m);
+/*
+ * Of a closed one; begins with the host of that index.  NGX_ERROR: there will
+ * be no event.
+ */
+ngx_int_t
+ngx_http_ceph_lb_mysql_open(ngx_http_ceph_lb_mysql_t *m, ngx_uint_t host);
 
 /* Of an idle one.  NGX_ERROR: it is closed, and there will be no event. */
 ngx_int_t ngx_http_ceph_lb_mysql_query(ngx_http_ceph_lb_mysql_t *m);

@@ -171,7 +171,8 @@ def lb(registry, build_dir, work_dir, free_port, request):
     name = re.sub(r"\W+", "-", request.node.name)[:60]
     if registry.pid("mysql") is None:
         registry.ctl("mysql", "start")
-    directory = work_dir / name
+    directory = next(path for path in (work_dir / f"{name}{suffix}" for suffix in ("", *range(2, 1000)))
+                     if not path.exists())
     nginx = Nginx(directory, build_dir.resolve() / "ngx_http_ceph_lb_module.so")
     with registry.database("lb_test"):
         registry.sql(schema("lb_test"), database=None)

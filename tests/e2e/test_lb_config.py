@@ -64,6 +64,8 @@ def check(lb, listener, upstream, server=""):
     "ceph_lb mysql://lb@[::1]:3306/ipaddresses;",
     "ceph_lb mysql://lb@no-such-host.invalid/ipaddresses;",
     "ceph_lb mysql://lb@localhost/ipaddresses ssl_ca=CA;",
+    "ceph_lb mysql://lb@db1,db2:3307,[2001:db8::7],10.0.0.1:1/ipaddresses;",
+    "ceph_lb mysql://lb@a,b,c,d,e,f,g,h/ipaddresses ssl_ca=CA;",
 ])
 def test_what_is_right(lb, listener, upstream):
     status, output = check(lb, listener, upstream.replace("CA;", lb.registry.env["MYSQL_SSL_CA"] + ";"))
@@ -89,6 +91,13 @@ def test_what_is_right(lb, listener, upstream):
     ("ceph_lb mysql://lb@127.0.0.1/;", "database"),
     ("ceph_lb mysql://lb@unix:run/mysqld.sock:/ipaddresses;", "socket"),
     ("ceph_lb mysql://lb@unix:/run/mysqld.sock;", "socket|database"),
+    ("ceph_lb mysql://lb@db1,/ipaddresses;", "no host after \",\""),
+    ("ceph_lb mysql://lb@,db2/ipaddresses;", "no host after \"@\""),
+    ("ceph_lb mysql://lb@db1,,db2/ipaddresses;", "no host after \",\""),
+    ("ceph_lb mysql://lb@db1,db2:65536/ipaddresses;", "port .* from 1 to 65535"),
+    ("ceph_lb mysql://lb@a,b,c,d,e,f,g,h,i/ipaddresses;", "more than 8 hosts"),
+    ("ceph_lb mysql://lb@db1,unix:/run/mysqld.sock:/ipaddresses;", "beside a unix socket"),
+    ("ceph_lb mysql://lb@unix:/run/mysqld.sock:,db2/ipaddresses;", "beside a unix socket"),
     # parameters
     ("ceph_lb URL password_file=/no/such/file;", "/no/such/file"),
     ("ceph_lb URL password_file=/dev/null;", "/dev/null"),

@@ -7,6 +7,8 @@ import threading
 
 import pytest
 
+from backend import backend
+from proxy import Proxy
 from stack import ROOT, SQLError, request, wait_for
 
 # What the load balancer makes of its own query, see docs/load-balancer.md.
@@ -238,6 +240,28 @@ def test_rows_come_back_when_the_database_does(stack):
     wait_for(lambda: all(row(stack, n, "seen") > begun for n in (1, 2, 3)), 30,
              "a sign of life of every backend")
     assert listed(stack) == set(stack.backend_ports)
+
+
+def test_announcing_to_several_servers(stack, tmp_path, free_port):
+    """The first is not there, the second is lost later on: the row is kept by another each time, and removed."""
+    target = ("127.0.0.1", int(stack.env["MYSQL_PORT"]))
+    dead, port = free_port(), free_port()
+    with Proxy(("127.0.0.1", free_port()), target) as second, Proxy(("127.0.0.1", free_port()), target) as third:
+        hosts = ",".join(f"127.0.0.1:{one}" for one in (dead, second.listen[1], third.listen[1]))
+
+        def seen():
+            return stack.sql(f"SELECT seen FROM addresses WHERE port = {port} AND state = 'up'")
+        with backend(stack, tmp_path, port, "--announce", f"mysql://backend@{hosts}/ipaddresses",
+                     "--announce-password-file", stack.env["MYSQL_BACKEND_PASSWORD_FILE"]) as one:
+            before = wait_for(seen, what="its row")
+            one.wait_log(rf"backend@127\.0\.0\.1:{dead}/ipaddresses: cannot connect: .*\n(.*\n)*.*registry is back")
+            assert third.connections == 0
+            second.refuse()
+            second.cut()
+            wait_for(lambda: third.connections and seen() > before, what="a sign of life by the third")
+        assert f"backend@127.0.0.1:{second.listen[1]}/ipaddresses: cannot " in one.log
+        assert "left the registry" in one.log
+        assert seen() == []
 
 
 def test_what_an_operator_removes_or_sets_stays_so(stack):
