@@ -30,8 +30,6 @@
 
 /* Larger bodies go to a file. */
 #define SPOOL_FROM_SIZE (512 * 1024)
-/* Room behind a body whose length is known, so that the library finds it whenever it reads. */
-#define SPOOL_SLACK (64 * 1024)
 /* Room for a body whose length is not known: more than what arrives between two looks at it. */
 #define SPOOL_ROOM_LEAST (8 * 1024 * 1024)
 /* So much of a body that arrives stays in memory before its pages are given back. */
@@ -96,8 +94,9 @@ struct connection {
 
     /* Of the request that arrives. */
     bool head_seen;
-    size_t size;                  /* of head and body, or NOT_KNOWN: it comes in chunks */
-    size_t released;              /* so much of it need not be in memory */
+    size_t size;     /* of head and body, or NOT_KNOWN: it comes in chunks */
+    size_t released; /* so much of it need not be in memory */
+    struct spool spool;
     struct http_arrival *arrival; /* who works on its body meanwhile, or NULL */
     struct slice body;            /* where that lies, of this size in the end */
     size_t kept;                  /* in memory of what still has to be worked on */
@@ -300,7 +299,7 @@ struct slice http_request_body(const struct http_request *request)
 
 void http_request_body_used(struct http_request *request, struct slice part)
 {
-    spool_release(request->connection->socket->input, part);
+    spool_release(&request->connection->spool, request->connection->socket->input, part);
 }
 
 struct slice http_request_field(const struct http_request *request, const char *name)
@@ -715,7 +714,7 @@ static void release_body(struct connection *connection, size_t step)
 
     if (input->size < connection->released + step)
         return;
-    spool_release(input,
+    spool_release(&connection->spool, input,
                   (struct slice){input->bytes + connection->released, input->size - connection->released});
     connection->released = input->size;
 }
@@ -727,13 +726,13 @@ static bool make_room(struct connection *connection)
     size_t used = (*input)->size;
 
     if (connection->size != NOT_KNOWN)
-        return connection->size < SPOOL_FROM_SIZE || spool_reserve(input, connection->size + SPOOL_SLACK);
+        return connection->size < SPOOL_FROM_SIZE || spool_whole(&connection->spool, input, connection->size);
     if (used < SPOOL_FROM_SIZE / 2)
         return true;
-    if ((*input)->_fd != -1 &&
+    if (connection->spool.kind == SPOOL_GROWING &&
         (*input)->capacity - (size_t)((*input)->bytes - (*input)->_buf) - used >= SPOOL_ROOM_LEAST)
         return true;
-    return spool_reserve(input, used + used / 2 + 2 * SPOOL_ROOM_LEAST);
+    return spool_grow(&connection->spool, input, used + used / 2 + 2 * SPOOL_ROOM_LEAST);
 }
 
 /* ---- a body that is worked on while it arrives ---- */
@@ -781,7 +780,7 @@ static void end_arrival(struct connection *connection)
 void http_arrival_used(struct http_arrival *arrival, struct slice part)
 {
     forget_kept(arrival->connection, part.len);
-    spool_release(arrival->connection->socket->input, part);
+    spool_release(&arrival->connection->spool, arrival->connection->socket->input, part);
 }
 
 static void go_on_with_arrival(struct connection *connection)
@@ -894,6 +893,7 @@ static void watch_connections(struct http_loop *loop)
         socket->_cb.read = on_read;
         connection->head_seen = false;
         connection->released = 0;
+        connection->spool = (struct spool){0};
         look_at_body(connection);
     }
 }

@@ -12,6 +12,9 @@
 #define SPOOL_FILE_NAME "/ceph-lb-body.XXXXXX"
 /* What libh2o may make a file of without us: more than what arrives between two looks at a connection. */
 #define LIBRARY_FROM_SIZE (64 * 1024 * 1024)
+/* More than one read can bring (a socket's receive buffer): the library, which would lose what is in no file, never has
+ * to enlarge the buffer. It is only reserved. */
+#define BEHIND_MOST ((size_t)1024 * 1024 * 1024)
 
 static size_t page_size(void)
 {
@@ -55,28 +58,23 @@ static bool take_room(int fd, size_t size)
     return error == 0;
 }
 
-/* Nothing is read before it was written, so the kernel need not read ahead: what it would find there is zeroes. */
-static void expect_no_reading_ahead(h2o_buffer_t *buffer, size_t size)
+/* Maps it, and gives it the content of the old one, which is freed. */
+static bool make_buffer(h2o_buffer_t **buffer, size_t capacity, size_t room, int flags)
 {
-    (void)madvise(buffer, size, MADV_RANDOM);
-}
-
-static bool move_into_file(h2o_buffer_t **buffer, size_t capacity)
-{
-    h2o_buffer_t *old = *buffer, *new;
-    size_t size = mapping_size(capacity);
+    h2o_buffer_t *old = *buffer, *new = MAP_FAILED;
     int fd = make_file(), error;
 
     if (fd == -1)
         return false;
-    new = take_room(fd, size) ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (take_room(fd, room))
+        new = mmap(NULL, mapping_size(capacity), PROT_READ | PROT_WRITE, flags,
+                   (flags & MAP_ANONYMOUS) != 0 ? -1 : fd, 0);
     if (new == MAP_FAILED) {
         error = errno;
         close(fd);
         errno = error;
         return false;
     }
-    expect_no_reading_ahead(new, size);
     new->size = old->size;
     new->bytes = new->_buf;
     new->capacity = capacity;
@@ -85,6 +83,18 @@ static bool move_into_file(h2o_buffer_t **buffer, size_t capacity)
     memcpy(new->bytes, old->bytes, old->size);
     h2o_buffer__do_free(old);
     *buffer = new;
+    return true;
+}
+
+bool spool_whole(struct spool *spool, h2o_buffer_t **buffer, size_t size)
+{
+    assert((*buffer)->bytes != NULL);
+    if (spool->kind == SPOOL_WHOLE)
+        return true;
+    if (!make_buffer(buffer, size + BEHIND_MOST, mapping_size(size),
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE))
+        return false;
+    *spool = (struct spool){.kind = SPOOL_WHOLE, .end = offsetof(h2o_buffer_t, _buf) + size};
     return true;
 }
 
@@ -98,35 +108,66 @@ static bool grow_file(h2o_buffer_t **buffer, size_t capacity)
     new = mremap(old, mapping_size(old->capacity), mapping_size(capacity), MREMAP_MAYMOVE);
     if (new == MAP_FAILED)
         return false;
-    expect_no_reading_ahead(new, mapping_size(capacity));
     new->bytes = new->_buf + offset;
     new->capacity = capacity;
     *buffer = new;
     return true;
 }
 
-bool spool_reserve(h2o_buffer_t **buffer, size_t capacity)
+bool spool_grow(struct spool *spool, h2o_buffer_t **buffer, size_t capacity)
 {
     h2o_buffer_t *old = *buffer;
 
     assert(old->bytes != NULL && old->size <= capacity);
-    if (old->_fd == -1)
-        return move_into_file(buffer, capacity);
-    capacity += (size_t)(old->bytes - old->_buf);
-    return capacity <= old->capacity || grow_file(buffer, capacity);
+    if (spool->kind == SPOOL_GROWING) {
+        capacity += (size_t)(old->bytes - old->_buf);
+        return capacity <= old->capacity || grow_file(buffer, capacity);
+    }
+    if (!make_buffer(buffer, capacity, mapping_size(capacity), MAP_SHARED))
+        return false;
+    *spool = (struct spool){.kind = SPOOL_GROWING, .filed = SIZE_MAX, .end = SIZE_MAX};
+    return true;
 }
 
-void spool_release(const h2o_buffer_t *buffer, struct slice part)
+/* Writes what lies before `end` and is not in the file, and maps the file in its place. Both are whole pages. */
+static bool file_up_to(struct spool *spool, const h2o_buffer_t *buffer, size_t end)
 {
-    uintptr_t page, begin, end;
+    char *base = (char *)buffer;
+    size_t written = spool->filed;
 
-    if (buffer->bytes == NULL || buffer->_fd == -1 || part.base < buffer->_buf ||
+    while (written < end) {
+        ssize_t n = pwrite(buffer->_fd, base + written, end - written, (off_t)written);
+
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        written += (size_t)n;
+    }
+    if (mmap(base + spool->filed, end - spool->filed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+             buffer->_fd, (off_t)spool->filed) == MAP_FAILED)
+        return false;
+    spool->filed = end;
+    return true;
+}
+
+/* Whole pages only; that of the beginning too, which may have been touched again. The first one has libh2o's own. */
+void spool_release(struct spool *spool, const h2o_buffer_t *buffer, struct slice part)
+{
+    size_t page = page_size(), begin, end;
+
+    if (spool->kind == SPOOL_NONE || buffer->bytes == NULL || part.base < buffer->_buf ||
         part.base + part.len > buffer->_buf + buffer->capacity)
         return;
-    /* Whole pages only; that of the beginning too, which may have been touched again. */
-    page = page_size();
-    begin = (uintptr_t)part.base / page * page;
-    end = ((uintptr_t)part.base + part.len) / page * page;
+    begin = (size_t)(part.base - (const char *)buffer);
+    end = begin + part.len < spool->end ? begin + part.len : spool->end;
+    begin = begin < page ? page : begin / page * page;
+    end = end / page * page;
+    if (spool->filed < page)
+        spool->filed = page;
+    /* What cannot be written stays in memory. */
+    if (end > spool->filed && !file_up_to(spool, buffer, end))
+        return;
     if (begin < end)
-        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+        (void)madvise((char *)buffer + begin, end - begin, MADV_DONTNEED);
 }
