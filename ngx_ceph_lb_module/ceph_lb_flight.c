@@ -73,6 +73,19 @@ ceph_lb_divert(ceph_lb_terminal_t *t, ceph_lb_flight_t *f)
     }
 }
 
+void
+ceph_lb_call_back(ceph_lb_terminal_t *t, ceph_lb_flight_t *f)
+{
+    ceph_lb_link_t *first = t->waiting.next, *link;
+
+    ceph_lb_land(f);
+
+    while ((link = f->aboard.next) != &f->aboard) {
+        take_off(link);
+        insert_before(first, link);
+    }
+}
+
 ceph_lb_waiter_t *
 ceph_lb_disembark(ceph_lb_flight_t *f)
 {

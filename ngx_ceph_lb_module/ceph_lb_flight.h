@@ -11,6 +11,7 @@
  *                 one after another, to be told
  *     divert      the query was lost on its way: passengers go back to the
  *                 head of those who wait, once each
+ *     call back   the query never got on its way: the same, not counted
  *     leave       a waiter goes, wherever it is
  *
  * A waiter is on exactly one list, or on none.  There is no clock here, and no
@@ -62,6 +63,9 @@ void ceph_lb_land(ceph_lb_flight_t *f);
  * be disembarked; the others wait again, in their order and before all others.
  */
 void ceph_lb_divert(ceph_lb_terminal_t *t, ceph_lb_flight_t *f);
+
+/* Like land, but all passengers wait again, in their order and first of all. */
+void ceph_lb_call_back(ceph_lb_terminal_t *t, ceph_lb_flight_t *f);
 
 /*
  * Takes one passenger off a flight that has landed, in order of arrival; NULL

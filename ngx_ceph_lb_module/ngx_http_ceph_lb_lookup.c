@@ -721,8 +721,17 @@ ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line, const char *what)
     ngx_http_ceph_lb_line_t   *idle;
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
 
+    /*
+     * A connection that never answered was one to a server that was going when
+     * it was opened: that must not cost those aboard their second chance.
+     */
+
     if (flying) {
-        ceph_lb_divert(&l->terminal, &line->flight);
+        if (line->proven) {
+            ceph_lb_divert(&l->terminal, &line->flight);
+        } else {
+            ceph_lb_call_back(&l->terminal, &line->flight);
+        }
 
         while ((idle = ngx_http_ceph_lb_lookup_find(
                     l, NGX_HTTP_CEPH_LB_MYSQL_IDLE))

@@ -1020,21 +1020,35 @@ ngx_http_ceph_lb_mysql_save_error(ngx_http_ceph_lb_mysql_t *m)
     *p = '\0';
 }
 
+/* In one line, also when the server quotes a query that has several. */
 static u_char *
 ngx_http_ceph_lb_mysql_print_error(MYSQL *mysql, u_char *p, u_char *last)
 {
+    u_char     *first = p;
     const char *error = mysql_error(mysql);
 
     if (mysql->net.error == NGX_HTTP_CEPH_LB_TOO_LONG) {
         return ngx_slprintf(p, last, "a packet of more than 4 MiB");
     }
 
-    if (ngx_http_ceph_lb_mysql_makes_no_sense(mysql)) {
+    if (!ngx_http_ceph_lb_mysql_makes_no_sense(mysql)) {
+        p = ngx_slprintf(p, last, "%s", error);
+
+    } else if (*error == '\0') {
         p = ngx_slprintf(p, last, "what the server says makes no sense");
-        return *error == '\0' ? p : ngx_slprintf(p, last, " (%s)", error);
+
+    } else {
+        p = ngx_slprintf(
+            p, last, "what the server says makes no sense (%s)", error);
     }
 
-    return ngx_slprintf(p, last, "%s", error);
+    for (; first < p; first++) {
+        if (*first < 0x20 || *first == 0x7f) {
+            *first = ' ';
+        }
+    }
+
+    return p;
 }
 
 static void

@@ -88,7 +88,6 @@ class Peer:
         self.server = server
         self.connection = connection
         self.number = 0
-        self.sent = 0
 
     def send(self, *payloads):
         """Packets, numbered from the last one on."""
@@ -103,7 +102,6 @@ class Peer:
             self.connection.sendall(data)
         except OSError as end:
             raise Gone from end
-        self.sent += len(data)
 
     def receive(self):
         """The payload of the next packet of the client."""

@@ -46,6 +46,7 @@ MISBEHAVIOUR = [
     ("answer", fake_mysql.ask_for_a_file, "gives no list: no file came"),
     ("answer", lists([], ["port"]), 'gives no list: the answer has no column "address"'),
     ("answer", says(1146, "Table 'x.t' doesn't exist", "42S02"), "gives no list: Table 'x.t' doesn't exist"),
+    ("answer", says(1064, "You have an error near 'FROM\r\n\tx'", "42000"), "error near 'FROM   x'; "),
     ("answer", says(1047, "WSREP has not yet prepared node", "08S01"), "gives no list: WSREP has not yet"),
     ("answer", says(1053, "Server shutdown in progress", "08S01"), "is unreachable: Server shutdown"),
     ("answer", says_after_rows(1030, "Got error 5 from storage engine"), "gives no list: Got error 5"),
@@ -190,7 +191,7 @@ def rows_of(*backends, **values):
 
 def start_with(lb, server, *answer):
     server.answer = lists(*answer)
-    lb.start(parameters=f"timeout={TIMEOUT}s")
+    lb.start(parameters=f"timeout={TIMEOUT}s", extra="ceph_lb_zone backends 4m;")
     lb.wait_fresh()
 
 

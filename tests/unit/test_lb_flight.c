@@ -70,6 +70,39 @@ static void test_diverted_once_and_first_in_line(void **state)
     assert_null(ceph_lb_disembark(&f));
 }
 
+/* Those who were called back have had no second chance yet. */
+static void test_called_back(void **state)
+{
+    ceph_lb_waiter_t w[3];
+    ceph_lb_flight_t f;
+    ceph_lb_terminal_t t;
+
+    (void)state;
+    ceph_lb_terminal_init(&t);
+    ceph_lb_flight_init(&f);
+
+    ceph_lb_arrive(&t, &w[0]);
+    ceph_lb_launch(&t, &f);
+    ceph_lb_divert(&t, &f);
+    ceph_lb_arrive(&t, &w[1]);
+    ceph_lb_launch(&t, &f);
+    ceph_lb_arrive(&t, &w[2]);
+
+    ceph_lb_call_back(&t, &f);
+    assert_null(ceph_lb_disembark(&f));
+
+    ceph_lb_launch(&t, &f);
+    ceph_lb_divert(&t, &f);
+    assert_ptr_equal(ceph_lb_disembark(&f), &w[0]);
+    assert_null(ceph_lb_disembark(&f));
+
+    ceph_lb_launch(&t, &f);
+    ceph_lb_land(&f);
+    assert_ptr_equal(ceph_lb_disembark(&f), &w[1]);
+    assert_ptr_equal(ceph_lb_disembark(&f), &w[2]);
+    assert_null(ceph_lb_disembark(&f));
+}
+
 static void test_leave(void **state)
 {
     ceph_lb_waiter_t w[3];
@@ -232,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_those_who_wait_board_together),
         cmocka_unit_test(test_diverted_once_and_first_in_line),
+        cmocka_unit_test(test_called_back),
         cmocka_unit_test(test_leave),
         cmocka_unit_test(test_random_walks),
     };
