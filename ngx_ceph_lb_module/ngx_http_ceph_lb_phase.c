@@ -9,6 +9,7 @@ static const char *ngx_http_ceph_lb_passing_modules[] = {
     "ngx_http_proxy_module",   "ngx_http_grpc_module",
     "ngx_http_fastcgi_module", "ngx_http_uwsgi_module",
     "ngx_http_scgi_module",    "ngx_http_memcached_module",
+    "ngx_http_tunnel_module",
 };
 
 #define NGX_HTTP_CEPH_LB_PASSING_MODULES                                       \

@@ -126,6 +126,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def reply(self, status, headers, body):
         lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += ["Connection: close"] if self.close_connection else []
         head = ("\r\n".join(lines) + "\r\n\r\n").encode()
         self.wfile.write(head + (b"" if self.command == "HEAD" else body))
 

@@ -113,6 +113,14 @@ def grpc(backend, peer):
                 frames.send(http2.DATA, http2.END_STREAM, stream, backend.name.encode())
 
 
+def echo(backend, peer):
+    """Gives back what it gets, its own name first."""
+    peer.sendall(backend.name.encode())
+    while data := peer.recv(65536):
+        backend.seen.append(data)
+        peer.sendall(data)
+
+
 def _cgi_answer(backend):
     return b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n" + backend.name.encode()
 

@@ -111,6 +111,16 @@ def raw(port, data, timeout=30, half_close=False):
             answer += chunk
 
 
+def read_until(peer, end):
+    """Reads from a socket until what came ends so, and returns it."""
+    data = b""
+    while not data.endswith(end):
+        chunk = peer.recv(65536)
+        assert chunk, f"the connection ended after {data!r}"
+        data += chunk
+    return data
+
+
 class Stack:
     """A stack of dev/stack with a directory and ports of its own."""
 

@@ -13,9 +13,9 @@ from stack import wait_for
 SLICE = 1000
 
 
-def with_cache(lb, location, **places):
+def with_cache(lb, location):
     lb.start(http=f"proxy_cache_path {lb.nginx.dir}/cache keys_zone=files:1m;",
-             location=f"proxy_cache files; add_header X-Cache $upstream_cache_status always; {location}", **places)
+             location=f"proxy_cache files; add_header X-Cache $upstream_cache_status always; {location}")
 
 
 def numbered(backend):

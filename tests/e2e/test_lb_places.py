@@ -359,10 +359,10 @@ def test_three_backends_of_which_one_works(lb):
     hanging_up.answer = hang_up
     lb.start()
     assert lb.answering(30) == {working.name: 30}
-    lines = [line.split("upstream=")[1] for line in lb.nginx.access_log(30)]
-    assert lines[0] == ", ".join(backend.name for backend in (refusing, hanging_up, working))
-    assert lines[1:] == [working.name] * 29
-    assert len(hanging_up.seen) == 1
+    tried = [line.split("upstream=")[1].split(", ") for line in lb.nginx.access_log(30)]
+    counts = {name: sum(names.count(name) for names in tried)
+              for name in (refusing.name, hanging_up.name, working.name)}
+    assert counts == {refusing.name: 1, hanging_up.name: 1, working.name: 30}
 
 
 def test_no_more_tries_than_allowed(lb):
@@ -371,7 +371,7 @@ def test_no_more_tries_than_allowed(lb):
         backend.status = 503
     lb.start(location="proxy_next_upstream error timeout http_503; proxy_next_upstream_tries 2;")
     assert lb.get().status in (502, 503)
-    assert [len(backend.seen) for backend in backends] == [1, 1, 0]
+    assert sorted(len(backend.seen) for backend in backends) == [0, 1, 1]
 
 
 def test_backups_come_after_all_others(lb):

@@ -1,6 +1,7 @@
 """What nginx speaks with the backends: every directive that passes requests on has its list as `proxy_pass` has."""
 
 import os
+import socket
 import ssl
 import subprocess
 
@@ -9,6 +10,7 @@ import pytest
 import fake_protocols
 from fake import FakeBackend
 from fake_protocols import TalkingBackend
+from stack import read_until
 
 PARAMS = "_param CONTENT_LENGTH $content_length; {0}_param REQUEST_METHOD $request_method; {0}_pass backends;"
 PASSING = {
@@ -63,6 +65,25 @@ def test_tls_to_the_backends(lb, keepalive):
         assert {client.get("/secure").header("X-Backend") for _ in range(6)} == {first.name, second.name}
         lb.remove(first)
         assert [client.get("/secure").header("X-Backend") for _ in range(5)] == [second.name] * 5
+
+
+def test_a_tunnel(lb):
+    """CONNECT, for which nginx has had `tunnel_pass` since 1.31."""
+    first, second = talking(lb, fake_protocols.echo), talking(lb, fake_protocols.echo)
+    port = lb.free_port()
+    lb.nginx.expected = ['unknown directive "tunnel_pass"']
+    lb.nginx.write(lb.conf(http=f"server {{ listen 127.0.0.1:{port}; tunnel_pass backends; }}"))
+    if "unknown directive" in lb.nginx.check()[1]:
+        pytest.skip("this nginx has no tunnels")
+    lb.nginx.start()
+    for backend in (first, second):
+        lb.add(backend)
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
+            peer.sendall(b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n")
+            read_until(peer, backend.name.encode())
+            lb.remove(backend)
+            peer.sendall(b"hello")
+            assert read_until(peer, b"hello") == b"hello"
 
 
 def talking(lb, talk):
