@@ -290,6 +290,30 @@ ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b)
         && a->skipped == b->skipped && memcmp(a->data, b->data, a->size) == 0;
 }
 
+int
+ceph_lb_table_is_full(const ceph_lb_table_t *t)
+{
+    size_t               i;
+    const unsigned char *p = t->data;
+
+    for (i = 0; i < t->columns * (t->rows + 1); i++) {
+        if (next_value(&p).data == NULL) {
+            return 0;
+        }
+    }
+
+    return t->rows > 0;
+}
+
+void
+ceph_lb_table_swap(ceph_lb_table_t *a, ceph_lb_table_t *b)
+{
+    ceph_lb_table_t t = *a;
+
+    *a = *b;
+    *b = t;
+}
+
 ceph_lb_list_t *
 ceph_lb_list_create(
     const ceph_lb_table_t *t,

@@ -121,6 +121,11 @@ void ceph_lb_table_leave_out_unseen(ceph_lb_table_t *t);
 
 int ceph_lb_table_equal(const ceph_lb_table_t *a, const ceph_lb_table_t *b);
 
+/* Whether there is a row in it, and a value in each column of each row. */
+int ceph_lb_table_is_full(const ceph_lb_table_t *t);
+
+void ceph_lb_table_swap(ceph_lb_table_t *a, ceph_lb_table_t *b);
+
 /*
  * Makes a list of the table; the caller owns it and frees it with
  * ceph_lb_list_free.  Rows that cannot be used are reported and left out.

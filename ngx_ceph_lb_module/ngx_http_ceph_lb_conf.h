@@ -27,7 +27,8 @@ typedef struct {
     ceph_lb_url_t      url;
     ngx_str_t          password; /* zero-terminated */
     ngx_str_t          query;
-    ngx_str_t          ssl_ca; /* a file, zero-terminated; or empty */
+    ngx_str_t          version_query; /* empty: there is none */
+    ngx_str_t          ssl_ca;        /* a file, zero-terminated; or empty */
     ngx_uint_t         connections;
     ngx_msec_t         timeout;
     ngx_msec_t         stale; /* NGX_CONF_UNSET_MSEC: not set; 0: off */

@@ -12,6 +12,20 @@
 #define NGX_HTTP_CEPH_LB_PATIENCE 2
 
 /*
+ * For at most so many turns of the event loop a flight waits for those who come
+ * with the next turn, as long as each turn brings somebody.  They would have to
+ * wait for the flight after it otherwise.
+ */
+#define NGX_HTTP_CEPH_LB_TURNS 2
+
+/*
+ * With a version_query, the list itself is read again after so many
+ * milliseconds even if its version is the same: which backends have not been
+ * seen for too long is no matter of versions.
+ */
+#define NGX_HTTP_CEPH_LB_REREAD 1000
+
+/*
  * Pauses between attempts to reach the registry, in milliseconds; each is cut
  * at random to between the half and the whole.
  */
@@ -37,9 +51,11 @@ typedef struct {
     ngx_msec_t                 launched;
     uint64_t                   launched_us;
     ngx_msec_t                 opened;
-    unsigned                   proven : 1;  /* has answered a query */
-    unsigned                   useful : 1;  /* and with a table */
-    unsigned                   lasting : 1; /* and is not new any more */
+    ceph_lb_table_t            version; /* what the version query returned */
+    unsigned asking_version : 1;        /* the query under way is that one */
+    unsigned proven : 1;                /* has answered a query */
+    unsigned useful : 1;                /* and with a table */
+    unsigned lasting : 1;               /* and is not new any more */
 } ngx_http_ceph_lb_line_t;
 
 struct ngx_http_ceph_lb_lookup_s {
@@ -56,6 +72,10 @@ struct ngx_http_ceph_lb_lookup_s {
     ngx_event_t retry;  /* the end of the pause after a failure */
     ngx_event_t sweep;  /* every second */
 
+    ngx_uint_t narrived;  /* those who had to wait */
+    ngx_uint_t nboarding; /* narrived in the last turn of the loop */
+    ngx_uint_t nturns;    /* for which a flight has waited */
+
     ngx_uint_t nlaunched;
     ngx_msec_t launched; /* the last flight */
     ngx_uint_t nlanded;  /* flights that brought an answer */
@@ -70,6 +90,8 @@ struct ngx_http_ceph_lb_lookup_s {
     ceph_lb_list_t *last; /* the newest list, or NULL */
     ngx_uint_t      last_number;
     ngx_msec_t      last_launched;
+    ceph_lb_table_t version; /* that it had before it was read; or nothing */
+    ngx_msec_t      read;    /* since when it is known by its rows */
 
     ngx_msec_t  trouble_since;
     const char *trouble; /* why no fresh list is to be had, or NULL; static */
@@ -89,9 +111,13 @@ static void ngx_http_ceph_lb_lookup_init_event(
     ngx_event_handler_pt       handler);
 static void ngx_http_ceph_lb_lookup_launch_handler(ngx_event_t *ev);
 static ngx_uint_t
-            ngx_http_ceph_lb_lookup_be_patient(ngx_http_ceph_lb_lookup_t *l);
+ngx_http_ceph_lb_lookup_be_patient(ngx_http_ceph_lb_lookup_t *l);
+static ngx_uint_t
+            ngx_http_ceph_lb_lookup_others_come(ngx_http_ceph_lb_lookup_t *l);
 static void ngx_http_ceph_lb_lookup_launch(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_query(
+    ngx_http_ceph_lb_line_t *line, const ngx_str_t *statement);
 static void ngx_http_ceph_lb_lookup_open(ngx_http_ceph_lb_lookup_t *l);
 static ngx_http_ceph_lb_line_t *ngx_http_ceph_lb_lookup_find(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_mysql_state_e state);
@@ -102,6 +128,10 @@ static void ngx_http_ceph_lb_lookup_mysql_handler(
 static void ngx_http_ceph_lb_lookup_opened(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line);
 static void ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_version(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_list(ngx_http_ceph_lb_line_t *line);
+static void ngx_http_ceph_lb_lookup_landed(
+    ngx_http_ceph_lb_line_t *line, ceph_lb_list_t *list);
 static void ngx_http_ceph_lb_lookup_replace(
     ngx_http_ceph_lb_lookup_t *l, ceph_lb_list_t *list);
 static void ngx_http_ceph_lb_lookup_count_flight(
@@ -240,7 +270,10 @@ ngx_http_ceph_lb_lookup_stop(ngx_http_ceph_lb_lookup_t *l)
 
     for (i = 0; i < l->conf->connections; i++) {
         ngx_http_ceph_lb_mysql_destroy(l->lines[i].mysql);
+        ceph_lb_table_free(&l->lines[i].version);
     }
+
+    ceph_lb_table_free(&l->version);
 
     if (l->launch.posted) {
         ngx_delete_posted_event(&l->launch);
@@ -285,6 +318,7 @@ ngx_http_ceph_lb_lookup_join(
     }
 
     w->waiting = 1;
+    l->narrived++;
     ceph_lb_arrive(&l->terminal, &w->waiter);
     ngx_queue_insert_tail(&l->waiters, &w->queue);
 
@@ -368,10 +402,7 @@ ngx_http_ceph_lb_lookup_trouble_age(ngx_http_ceph_lb_lookup_t *l)
     return ngx_current_msec - l->trouble_since;
 }
 
-/*
- * Everything that arrived in this turn of the event loop is waiting by now, and
- * boards together.
- */
+/* Whoever arrived in this turn of the event loop is waiting by now. */
 static void
 ngx_http_ceph_lb_lookup_launch_handler(ngx_event_t *ev)
 {
@@ -386,7 +417,8 @@ ngx_http_ceph_lb_lookup_launch_handler(ngx_event_t *ev)
     }
 
     if (!ceph_lb_is_waited_for(&l->terminal)
-        || ngx_http_ceph_lb_lookup_be_patient(l))
+        || ngx_http_ceph_lb_lookup_be_patient(l)
+        || ngx_http_ceph_lb_lookup_others_come(l))
     {
         return;
     }
@@ -423,6 +455,22 @@ ngx_http_ceph_lb_lookup_be_patient(ngx_http_ceph_lb_lookup_t *l)
     return 1;
 }
 
+/* Then the launch is tried again at the end of the next turn. */
+static ngx_uint_t
+ngx_http_ceph_lb_lookup_others_come(ngx_http_ceph_lb_lookup_t *l)
+{
+    if (l->nboarding == l->narrived || l->nturns == NGX_HTTP_CEPH_LB_TURNS) {
+        l->nturns = 0;
+        return 0;
+    }
+
+    l->nboarding = l->narrived;
+    l->nturns++;
+    ngx_post_event(&l->launch, &ngx_posted_next_events);
+
+    return 1;
+}
+
 static void
 ngx_http_ceph_lb_lookup_launch(
     ngx_http_ceph_lb_lookup_t *l, ngx_http_ceph_lb_line_t *line)
@@ -435,7 +483,17 @@ ngx_http_ceph_lb_lookup_launch(
 
     ceph_lb_launch(&l->terminal, &line->flight);
 
-    if (ngx_http_ceph_lb_mysql_query(line->mysql) != NGX_OK) {
+    line->asking_version = l->conf->version_query.len != 0;
+
+    ngx_http_ceph_lb_lookup_query(
+        line, line->asking_version ? &l->conf->version_query : &l->conf->query);
+}
+
+static void
+ngx_http_ceph_lb_lookup_query(
+    ngx_http_ceph_lb_line_t *line, const ngx_str_t *statement)
+{
+    if (ngx_http_ceph_lb_mysql_query(line->mysql, statement) != NGX_OK) {
         ngx_http_ceph_lb_lookup_lost(line, ngx_http_ceph_lb_gone);
     }
 }
@@ -537,6 +595,10 @@ ngx_http_ceph_lb_lookup_opened(ngx_http_ceph_lb_line_t *line)
     line->opened = ngx_current_msec;
     l->host = ngx_http_ceph_lb_mysql_host(line->mysql);
 
+    /* It may lead to another server, whose versions say nothing of this one. */
+
+    l->read = ngx_current_msec - NGX_HTTP_CEPH_LB_REREAD;
+
     ngx_post_event(&l->launch, &ngx_posted_events);
 }
 
@@ -564,12 +626,51 @@ ngx_http_ceph_lb_lookup_not_opened(ngx_http_ceph_lb_line_t *line)
 static void
 ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
 {
+    ngx_http_ceph_lb_lookup_served(line);
+
+    if (line->asking_version) {
+        ngx_http_ceph_lb_lookup_version(line);
+    } else {
+        ngx_http_ceph_lb_lookup_list(line);
+    }
+}
+
+/*
+ * The list of the same version is as good as if it had been read now.  It was
+ * read after its version was: whatever was changed between the two, or since,
+ * has changed the version.
+ */
+static void
+ngx_http_ceph_lb_lookup_version(ngx_http_ceph_lb_line_t *line)
+{
+    ceph_lb_table_t           *version;
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
+
+    version = ngx_http_ceph_lb_mysql_table(line->mysql);
+
+    if (l->last != NULL && ngx_current_msec - l->read < NGX_HTTP_CEPH_LB_REREAD
+        && ceph_lb_table_equal(&l->version, version)
+        && ceph_lb_table_is_full(version))
+    {
+        ngx_http_ceph_lb_lookup_landed(
+            line, ngx_http_ceph_lb_lookup_hold(l->last));
+        return;
+    }
+
+    ceph_lb_table_swap(&line->version, version);
+    line->asking_version = 0;
+
+    ngx_http_ceph_lb_lookup_query(line, &l->conf->query);
+}
+
+static void
+ngx_http_ceph_lb_lookup_list(ngx_http_ceph_lb_line_t *line)
+{
     const char                *error;
     ceph_lb_list_t            *list;
     const ceph_lb_table_t     *table;
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
 
-    ngx_http_ceph_lb_lookup_served(line);
     table = ngx_http_ceph_lb_mysql_table(line->mysql);
 
     if (l->last != NULL && ceph_lb_table_equal(&l->last->table, table)) {
@@ -583,6 +684,21 @@ ngx_http_ceph_lb_lookup_answered(ngx_http_ceph_lb_line_t *line)
             return;
         }
     }
+
+    if (l->last == NULL || line->number > l->last_number) {
+        ceph_lb_table_swap(&l->version, &line->version);
+        l->read = line->launched;
+    }
+
+    ngx_http_ceph_lb_lookup_landed(line, list);
+}
+
+/* Takes over the caller's reference. */
+static void
+ngx_http_ceph_lb_lookup_landed(
+    ngx_http_ceph_lb_line_t *line, ceph_lb_list_t *list)
+{
+    ngx_http_ceph_lb_lookup_t *l = line->lookup;
 
     /* Flights may overtake each other. */
 

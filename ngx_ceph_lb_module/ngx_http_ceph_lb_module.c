@@ -44,8 +44,11 @@ static char *ngx_http_ceph_lb_set_timeout(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
 static char *ngx_http_ceph_lb_set_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
-static char *ngx_http_ceph_lb_set_ssl_ca(
+static char *ngx_http_ceph_lb_set_version_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
+static ngx_uint_t ngx_http_ceph_lb_is_blank(const ngx_str_t *value);
+static char      *ngx_http_ceph_lb_set_ssl_ca(
+         ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
 static ssize_t ngx_http_ceph_lb_read_file(
     ngx_conf_t *cf,
     const char *param,
@@ -72,6 +75,7 @@ static ngx_http_ceph_lb_param_t ngx_http_ceph_lb_params[] = {
     {ngx_string("connections="), ngx_http_ceph_lb_set_connections},
     {ngx_string("timeout="), ngx_http_ceph_lb_set_timeout},
     {ngx_string("query="), ngx_http_ceph_lb_set_query},
+    {ngx_string("version_query="), ngx_http_ceph_lb_set_version_query},
     {ngx_string("ssl_ca="), ngx_http_ceph_lb_set_ssl_ca},
     {ngx_string("max_fails="), ngx_http_ceph_lb_set_max_fails},
     {ngx_string("fail_timeout="), ngx_http_ceph_lb_set_fail_timeout},
@@ -580,13 +584,7 @@ static char *
 ngx_http_ceph_lb_set_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value)
 {
-    size_t i;
-
-    for (i = 0; i < value->len && value->data[i] <= ' '; i++) {
-        /* void */
-    }
-
-    if (i == value->len) {
+    if (ngx_http_ceph_lb_is_blank(value)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "query=\"\" is empty");
         return NGX_CONF_ERROR;
     }
@@ -594,6 +592,32 @@ ngx_http_ceph_lb_set_query(
     conf->query = *value;
 
     return NGX_CONF_OK;
+}
+
+static char *
+ngx_http_ceph_lb_set_version_query(
+    ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value)
+{
+    if (ngx_http_ceph_lb_is_blank(value)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "version_query=\"\" is empty");
+        return NGX_CONF_ERROR;
+    }
+
+    conf->version_query = *value;
+
+    return NGX_CONF_OK;
+}
+
+static ngx_uint_t
+ngx_http_ceph_lb_is_blank(const ngx_str_t *value)
+{
+    size_t i;
+
+    for (i = 0; i < value->len && value->data[i] <= ' '; i++) {
+        /* void */
+    }
+
+    return i == value->len;
 }
 
 static char *

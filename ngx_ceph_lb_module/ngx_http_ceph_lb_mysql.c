@@ -72,6 +72,7 @@ struct ngx_http_ceph_lb_mysql_s {
     ngx_connection_t *connection;
     ngx_event_t       timer;
     ngx_msec_t        started; /* the query */
+    const ngx_str_t  *statement;
 
     ngx_http_ceph_lb_step_e step;
     int                     suspended; /* what the call waits for, or 0 */
@@ -204,8 +205,8 @@ ngx_http_ceph_lb_mysql_host(const ngx_http_ceph_lb_mysql_t *m)
     return m->host;
 }
 
-const ceph_lb_table_t *
-ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m)
+ceph_lb_table_t *
+ngx_http_ceph_lb_mysql_table(ngx_http_ceph_lb_mysql_t *m)
 {
     return &m->table;
 }
@@ -563,10 +564,12 @@ ngx_http_ceph_lb_mysql_unwatch(ngx_http_ceph_lb_mysql_t *m)
 }
 
 ngx_int_t
-ngx_http_ceph_lb_mysql_query(ngx_http_ceph_lb_mysql_t *m)
+ngx_http_ceph_lb_mysql_query(
+    ngx_http_ceph_lb_mysql_t *m, const ngx_str_t *statement)
 {
     ngx_int_t rc;
 
+    m->statement = statement;
     m->state = NGX_HTTP_CEPH_LB_MYSQL_BUSY;
     m->step = NGX_HTTP_CEPH_LB_SEND;
     m->started = ngx_current_msec;
@@ -730,7 +733,7 @@ ngx_http_ceph_lb_mysql_send(ngx_http_ceph_lb_mysql_t *m, int ready)
         m->suspended = mysql_send_query_cont(&rc, m->mysql, ready);
     } else {
         m->suspended = mysql_send_query_start(
-            &rc, m->mysql, (char *) m->conf->query.data, m->conf->query.len);
+            &rc, m->mysql, (char *) m->statement->data, m->statement->len);
     }
 
     if (m->suspended & MYSQL_WAIT_WRITE) {

@@ -63,9 +63,11 @@ const char *ngx_http_ceph_lb_mysql_error(const ngx_http_ceph_lb_mysql_t *m);
 /* The index in the URL of the host that was tried last; 0 for a unix socket. */
 ngx_uint_t ngx_http_ceph_lb_mysql_host(const ngx_http_ceph_lb_mysql_t *m);
 
-/* What the last query returned; valid until the next query. */
-const ceph_lb_table_t *
-ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m);
+/*
+ * What the last query returned; valid until the next query.  The caller may
+ * swap it for another table, whose memory is used for the next answer then.
+ */
+ceph_lb_table_t *ngx_http_ceph_lb_mysql_table(ngx_http_ceph_lb_mysql_t *m);
 
 /*
  * Of a closed one; begins with the host of that index.  NGX_ERROR: there will
@@ -74,8 +76,12 @@ ngx_http_ceph_lb_mysql_table(const ngx_http_ceph_lb_mysql_t *m);
 ngx_int_t
 ngx_http_ceph_lb_mysql_open(ngx_http_ceph_lb_mysql_t *m, ngx_uint_t host);
 
-/* Of an idle one.  NGX_ERROR: it is closed, and there will be no event. */
-ngx_int_t ngx_http_ceph_lb_mysql_query(ngx_http_ceph_lb_mysql_t *m);
+/*
+ * Of an idle one; the statement is used until the event.  NGX_ERROR: it is
+ * closed, and there will be no event.
+ */
+ngx_int_t ngx_http_ceph_lb_mysql_query(
+    ngx_http_ceph_lb_mysql_t *m, const ngx_str_t *statement);
 
 /* Of one that is not opening.  Never blocks. */
 void ngx_http_ceph_lb_mysql_close(ngx_http_ceph_lb_mysql_t *m);

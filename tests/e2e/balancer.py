@@ -262,11 +262,14 @@ server {{
                 backend.stop()
 
 
-def schema(database):
-    """The registry's schema, made in another database, without its users."""
-    text = (ROOT / "sql" / "schema.sql").read_text()
+VERSION_QUERY = '"version_query=SELECT version FROM addresses_version"'
+
+
+def schema(database, file="schema.sql"):
+    """The registry's schema, or what is added to it, made in another database, without its users."""
+    text = (ROOT / "sql" / file).read_text()
     text = re.sub(r"\bipaddresses\b", database, text)
-    return text[:text.index("-- The load balancers read.")]
+    return text.partition("-- The load balancers read.")[0]
 
 
 def other_authority(directory):

@@ -149,6 +149,8 @@ class FakeMysql:
         self.rows = list(rows)
         self.connections = 0
         self.queries = 0       # for the list
+        self.versions = 0      # queries for its version
+        self.version = "1"     # a value, or None for NULL
         self.attempts = []     # when connections came, by time.monotonic
         self.open = 0          # now
         self.most_open = 0
@@ -244,6 +246,10 @@ class FakeMysql:
         if command[0] != COM_QUERY or command[1:].startswith(b"SET "):
             # As MySQL, to which one of the variables that are set is unknown.
             peer.send(error(1193, "Unknown system variable") if b"wsrep" in command else ok())
+            return
+        if b"version" in command:
+            self.versions += 1
+            peer.send(*table([(self.version,)], ["version"]))
             return
         self.queries += 1
         self.answer(peer)

@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+from balancer import VERSION_QUERY, schema
 from load import Load
 from proxy import Proxy
 from stack import wait_for
@@ -97,16 +98,20 @@ def disturbed(fault, lb, between, chance):
     }[fault]()
 
 
+@pytest.mark.parametrize("by_version", [False, True], ids=["", "by version"])
 @pytest.mark.parametrize("fault", ["none", "slow", "stalled", "cut", "reloaded", "killed"])
-def test_no_request_to_one_that_is_out(lb, free_port, fault):
+def test_no_request_to_one_that_is_out(lb, free_port, fault, by_version):
     chance = random.Random(fault)
+    if by_version:
+        lb.registry.sql(schema(lb.database, "version.sql"), database=None)
     staying = lb.backend()
     members = [Member(lb) for _ in range(3)]
     target = ("127.0.0.1", int(lb.registry.env["MYSQL_PORT"]))
     lb.nginx.expected += ["exited on signal 9"]
     with Proxy(("127.0.0.1", free_port()), target) as between:
         lb.start(url=f"mysql://lb@127.0.0.1:{between.listen[1]}/{lb.database}", workers=2,
-                 extra="ceph_lb_stale off; keepalive 32;", parameters="timeout=2s")
+                 extra="ceph_lb_stale off; keepalive 32;",
+                 parameters=f"timeout=2s {VERSION_QUERY if by_version else ''}")
         closing = {"Connection": "close"} if fault in ("reloaded", "killed") else {}
         with disturbed(fault, lb, between, chance), \
                 Load(lb.port, lambda n: ("GET", "/", None, closing), threads=16) as load:

@@ -573,9 +573,59 @@ static void test_heartbeats_are_no_change(void **state)
     ceph_lb_table_free(&c);
 }
 
+static void test_full_tables(void **state)
+{
+    static const struct {
+        const char *columns, *rows[3];
+        int full;
+    } cases[] = {
+        {"version", {"7"}, 1},
+        {"version", {"7", "8"}, 1},
+        {"a b", {"7 ''"}, 1},
+        {"version", {NULL}, 0},
+        {"version", {"-"}, 0},
+        {"version", {"7", "-"}, 0},
+        {"a b", {"7 -"}, 0},
+    };
+    size_t i;
+    ceph_lb_table_t t;
+
+    (void)state;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ceph_lb_table_init(&t);
+        assert_false(ceph_lb_table_is_full(&t));
+        fill(&t, cases[i].columns, cases[i].rows);
+        assert_int_equal(ceph_lb_table_is_full(&t), cases[i].full);
+        ceph_lb_table_free(&t);
+    }
+}
+
+static void test_swapped_tables(void **state)
+{
+    static const char *const seven[] = {"7", NULL};
+    ceph_lb_table_t a, b, c;
+
+    (void)state;
+    ceph_lb_table_init(&a);
+    ceph_lb_table_init(&b);
+    ceph_lb_table_init(&c);
+    fill(&a, "version", seven);
+    fill(&c, "version", seven);
+
+    ceph_lb_table_swap(&a, &b);
+    assert_true(ceph_lb_table_equal(&b, &c));
+    assert_int_equal(a.rows, 0);
+    ceph_lb_table_free(&a);
+    ceph_lb_table_free(&b);
+    ceph_lb_table_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full_tables),
+        cmocka_unit_test(test_swapped_tables),
         cmocka_unit_test(test_unseen_rows),
         cmocka_unit_test(test_heartbeats_are_no_change),
         cmocka_unit_test(test_all_columns),
