@@ -185,7 +185,8 @@ format:
 install: all
 	install -D -m 0755 $(BACKEND) $(DESTDIR)$(PREFIX)/sbin/ceph-lb-backend
 	install -D -m 0644 $(MODULE) $(DESTDIR)$(PREFIX)/lib/nginx/modules/ngx_http_ceph_lb_module.so
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/ceph-lb sql/schema.sql sql/upgrade.sql nginx.conf.example
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/ceph-lb sql/schema.sql sql/upgrade.sql sql/version.sql \
+	    nginx.conf.example
 
 clean:
 	rm -rf build

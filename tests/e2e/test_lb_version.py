@@ -133,7 +133,8 @@ def test_one_that_is_not_seen_any_more_is_left_out(versioned):
 def test_no_row_is_no_version(versioned):
     lb = versioned
     backend = lb.backend()
-    lb.start(parameters='"version_query=SELECT version FROM addresses_version WHERE id = 2"', extra="ceph_lb_stale off;")
+    lb.start(parameters='"version_query=SELECT version FROM addresses_version WHERE id = 2"',
+             extra="ceph_lb_stale off;")
     for _ in range(10):
         assert lb.answering(2) == {backend.name: 2}
         lb.remove(backend)
