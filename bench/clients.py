@@ -21,7 +21,10 @@ def wrk(url, connections, duration, script=None, arguments=()):
     if script:
         command[1:1] = ["-s", os.path.join(BENCH, script)]
         command += ["--", *(str(argument) for argument in arguments)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise Failure(f"{' '.join(command)} failed: {result.stderr.strip() or result.stdout.strip()}")
+    text = result.stdout
     failed = sum(int(number) for line in re.findall(r"(?:Non-2xx or 3xx responses|Socket errors):(.*)", text)
                  for number in re.findall(r"\b\d+\b", line))
     return {

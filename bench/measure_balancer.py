@@ -1,93 +1,180 @@
-"""GET /healthz through the module, beside the same nginx with the same backends written as a static upstream."""
+"""What the choice by a table costs: nginx with the module, beside the same nginx with the same backends as `server` lines."""
 
-import os
-import subprocess
+import operator
+import re
 import tempfile
-import time
+from pathlib import Path
 
+from balancer_stack import ROWS, BalancerStack
 from clients import wrk
-from running_stack import Failure
-from table import median
+from open_loop import open_loop
+from processor_time import nanoseconds_of
+from running_stack import MIB, Failure, say
+from table import median, paired, verdict
 
-NGINX_CONF = """
-load_module {module};
-{user}worker_processes 1;
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log notice;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    keepalive_requests 1000000;
-    upstream dynamic {{
-        ceph_lb mysql://lb@unix:{socket}:/{database} password_file={password_file};
-        keepalive 128; keepalive_requests 1000000;
-    }}
-    upstream static {{ {servers} keepalive 128; keepalive_requests 1000000; }}
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    server {{ listen 127.0.0.1:{dynamic_port}; location / {{ proxy_pass http://dynamic; }} }}
-    server {{ listen 127.0.0.1:{static_port}; location / {{ proxy_pass http://static; }} }}
-}}
-"""
+# Least ratio of requests/s, by clients.
+RATE_LEAST = {16: 0.75, 64: 0.9, 256: 0.97}
+LARGE_TABLE_LEAST = 0.9
+LATENCY_MORE_US_MOST = 50
+P99_MOST = 1.3
+PROCESSOR_MOST = 1.15
+PROCESSOR_CLIENTS = 64
+MEMORY_MORE_MOST = MIB
+MEMORY_REQUESTS = 1000000
+MEMORY_CHANGES = 1000
 
 
-class Registry:
-    def __init__(self, environment):
-        self.command = ["mariadb", "--socket", environment["MYSQL_SOCKET"], "--user", "root", "-N", "-B", "-e"]
+def measure_balancer(first_port, rounds, seconds):
+    with BalancerStack(first_port) as stack:
+        say(f"lb: {rounds} rounds of {', '.join(_static_first(stack.sides))}")
+        small = [name for name in stack.sides if not name.endswith("rows")]
+        for side in stack.sides.values():  # Connections to the backends are opened, and memory is taken.
+            wrk(side.url, max(RATE_LEAST), seconds)
+        runs = {clients: {name: [] for name in stack.sides} for clients in (1, *RATE_LEAST)}
+        for number in range(rounds):
+            for clients in runs:
+                for name in _in_turn(small if clients == 1 else stack.sides, number):
+                    runs[clients][name].append(_turn(stack, stack.sides[name], clients, seconds))
+        _print_rates(runs)
+        _print_latency(runs[1], small)
+        _print_processor_time(runs[PROCESSOR_CLIENTS])
+        full_rate = median(runs[PROCESSOR_CLIENTS]["module"], "rate")
+        _measure_half_rate(stack, small, full_rate / 2, rounds, seconds)
+        _measure_memory(stack, [name for name in small if name != "static"], full_rate)
 
-    def selects(self):
-        text = subprocess.run([*self.command, "SHOW GLOBAL STATUS LIKE 'Com_select'"], check=True,
-                              capture_output=True, text=True).stdout
-        return int(text.split()[1])
+
+def _in_turn(names, number):
+    """The other way round every other time: nobody always comes after the same one."""
+    return list(names)[::-1 if number % 2 else 1]
 
 
-def wait_for_port(port):
-    deadline = time.monotonic() + 10
-    while subprocess.run(["curl", "-s", "-o", "/dev/null", f"http://127.0.0.1:{port}/healthz"]).returncode != 0:
-        if time.monotonic() > deadline:
-            raise Failure(f"nothing answers on port {port}")
-        time.sleep(0.05)
+def _turn(stack, side, clients, seconds):
+    worker = side.worker()
+    selects, nanoseconds = stack.selects(), nanoseconds_of(worker)
+    run = wrk(side.url, clients, seconds)
+    run["processor_us"] = (nanoseconds_of(worker) - nanoseconds) / 1000 / run["units"]
+    run["queries"] = stack.selects() - selects
+    run["seconds"] = run["units"] / run["rate"]
+    return run
 
 
-def measure_balancer(stack, rounds, duration):
-    environment = stack.environment
-    dynamic_port, static_port = 20080, 20081
-    registry = Registry(environment)
-    servers = " ".join(f"server {url.removeprefix('http://')};" for url in environment["BACKEND_URLS"].split())
-    with tempfile.TemporaryDirectory(prefix="ceph-lb-bench.") as folder:
-        os.chmod(folder, 0o755)
-        conf = os.path.join(folder, "nginx.conf")
-        with open(conf, "w") as file:
-            file.write(NGINX_CONF.format(
-                module=environment["NGINX_MODULE"], folder=folder, socket=environment["MYSQL_SOCKET"],
-                user="user root;\n" if os.geteuid() == 0 else "", database=environment["MYSQL_DATABASE"],
-                password_file=environment["MYSQL_LB_PASSWORD_FILE"], servers=servers,
-                dynamic_port=dynamic_port, static_port=static_port))
-        nginx = subprocess.Popen(["/usr/sbin/nginx", "-e", f"{folder}/error.log", "-p", folder, "-c", conf])
+def _static_first(names):
+    return sorted(names, key=lambda name: (name != "static", "rows" in name))
+
+
+def _failed(results):
+    return sum(run["failed"] for run in results)
+
+
+def _print_rates(runs):
+    print("\nrequests/s, one nginx worker, three backends; a ratio is the median of the rounds' own ratios")
+    print(f"{'clients':>7} {'':23} {'requests/s':>10} {'of static':>9} {'p50 ms':>7} {'p99 ms':>7} {'queries/s':>9} "
+          f"{'requests/query':>14} {'failed':>6}  target")
+    for clients, least in RATE_LEAST.items():
+        there = runs[clients]
+        for name in _static_first(there):
+            results = there[name]
+            cells = f"{clients:7d} {name:23} {median(results, 'rate'):10.0f} "
+            cells += f"{paired(results, there['static'], 'rate'):9.2f} " if name != "static" else f"{'':10}"
+            cells += f"{median(results, 'p50'):7.2f} {median(results, 'p99'):7.2f} "
+            queries = sum(run["queries"] for run in results)
+            cells += (f"{queries / sum(run['seconds'] for run in results):9.0f} "
+                      f"{sum(run['units'] for run in results) / queries:14.1f} " if name != "static" else f"{'':25}")
+            base = name.removesuffix(f" {ROWS} rows") if name.endswith("rows") else "static"
+            wanted = least if base == "static" else LARGE_TABLE_LEAST
+            reached = paired(results, there[base], "rate")
+            cells += f"{_failed(results):6d}"
+            if name != "static":
+                cells += "  " + verdict(f"{wanted:g} of {base}", reached, reached >= wanted, ".3f")
+            print(cells.rstrip())
+
+
+def _print_latency(runs, names):
+    print(f"\none client\n{'':23} {'p50 µs':>8} {'above static':>12}  target")
+    for name in _static_first(names):
+        cells = f"{name:23} {median(runs[name], 'p50') * 1000:8.0f} "
+        if name != "static":
+            more = paired(runs[name], runs["static"], "p50", operator.sub) * 1000
+            cells += f"{more:12.0f}  " + verdict(f"at most {LATENCY_MORE_US_MOST} µs", more,
+                                                 more <= LATENCY_MORE_US_MOST, ".0f")
+        print(cells.rstrip())
+
+
+def _print_processor_time(runs):
+    print(f"\nprocessor time of the nginx worker, {PROCESSOR_CLIENTS} clients\n"
+          f"{'':23} {'µs a request':>12} {'of static':>9}  target")
+    for name in _static_first(runs):
+        cells = f"{name:23} {median(runs[name], 'processor_us'):12.2f} "
+        if name != "static":
+            reached = paired(runs[name], runs["static"], "processor_us")
+            cells += f"{reached:9.2f}  "
+            if not name.endswith("rows"):
+                cells += verdict(f"at most {PROCESSOR_MOST:g}", reached, reached <= PROCESSOR_MOST)
+        print(cells.rstrip())
+
+
+def _measure_half_rate(stack, names, rate, rounds, seconds):
+    runs = {name: [] for name in names}
+    for number in range(rounds):
+        for name in _in_turn(names, number):
+            runs[name].append(open_loop(stack.sides[name].port, rate, seconds, PROCESSOR_CLIENTS, number))
+    print(f"\nhalf of the module's full rate, at random moments: {rate:.0f} requests/s, {PROCESSOR_CLIENTS} connections\n"
+          f"{'':23} {'requests/s':>10} {'p50 ms':>7} {'p99 ms':>7} {'of static':>9} {'failed':>6}  target")
+    for name in _static_first(names):
+        results = runs[name]
+        cells = f"{name:23} {median(results, 'rate'):10.0f} {median(results, 'p50'):7.2f} {median(results, 'p99'):7.2f} "
+        reached = paired(results, runs["static"], "p99")
+        cells += f"{reached:9.2f} " if name != "static" else f"{'':10}"
+        cells += f"{_failed(results):6d}"
+        if name != "static":
+            cells += "  " + verdict(f"at most {P99_MOST:g}", reached, reached <= P99_MOST)
+        print(cells.rstrip())
+
+
+def _measure_memory(stack, names, rate):
+    print(f"\nmemory of the nginx worker (RssAnon): {MEMORY_REQUESTS} requests, {MEMORY_CHANGES} changes of the list\n"
+          f"{'':23} {'before MiB':>10} {'after MiB':>9} {'requests':>9} {'failed':>6}  target")
+    for name in names:
+        side = stack.sides[name]
+        _requests_and_changes(stack, side, MEMORY_REQUESTS // 10, MEMORY_CHANGES // 10, rate)
+        before = _own_memory(side.worker())
+        requests, failed = _requests_and_changes(stack, side, MEMORY_REQUESTS, MEMORY_CHANGES, rate)
+        after = _own_memory(side.worker())
+        more = (after - before) / MIB
+        print(f"{name:23} {before / MIB:10.2f} {after / MIB:9.2f} {requests:9d} {failed:6d}  "
+              + verdict(f"at most {MEMORY_MORE_MOST / MIB:g} MiB more", more, after - before <= MEMORY_MORE_MOST))
+
+
+def _requests_and_changes(stack, side, requests_least, changes, rate):
+    """Both at once until there were enough of both.
+
+    The pauses between the changes take half of the time that the requests ought to, the changes themselves the rest.
+    """
+    fourth, first = stack.backend_ports[-1], stack.backend_ports[0]
+    cycle = (f"INSERT INTO addresses (address, port) VALUES ('127.0.0.1', {fourth})",
+             f"UPDATE addresses SET weight = 3 WHERE port = {first}",
+             f"UPDATE addresses SET weight = 1 WHERE port = {first}",
+             f"DELETE FROM addresses WHERE port = {fourth}")
+    pause = requests_least / rate / changes / 2
+    requests = failed = 0
+    with tempfile.TemporaryFile("w+") as statements:
+        for number in range(changes):
+            # Each is committed when it is done, and only then comes the next one.
+            statements.write(f"{cycle[number % len(cycle)]}; DO SLEEP({pause:.6f});\n")
+        statements.seek(0)
+        writer = stack.client(statements)
         try:
-            wait_for_port(dynamic_port)
-            wait_for_port(static_port)
-            print("GET /healthz, one nginx worker, three backends; static: the same three in the file")
-            print(f"{'clients':>8} {'':8} {'requests/s':>11} {'of static':>10} {'p50 ms':>8} {'p99 ms':>8} "
-                  f"{'queries':>9} {'requests/query':>15} {'failed':>7}")
-            for connections in (1, 16, 64, 256):
-                runs = {"static": [], "module": []}
-                queries = 0
-                for _ in range(rounds):
-                    runs["static"].append(wrk(f"http://127.0.0.1:{static_port}/healthz", connections, duration))
-                    before = registry.selects()
-                    runs["module"].append(wrk(f"http://127.0.0.1:{dynamic_port}/healthz", connections, duration))
-                    queries += registry.selects() - before
-                base = median(runs["static"], "rate")
-                for name, results in runs.items():
-                    requests = sum(run["units"] for run in results)
-                    tail = (f"{queries:9d} {requests / max(queries, 1):15.1f}" if name == "module" else " " * 25)
-                    print(f"{connections:8d} {name:8} {median(results, 'rate'):11.0f} "
-                          f"{median(results, 'rate') / base:10.2f} {median(results, 'p50'):8.2f} "
-                          f"{median(results, 'p99'):8.2f} {tail} {sum(run['failed'] for run in results):7d}")
+            while requests < requests_least or writer.poll() is None:
+                run = wrk(side.url, PROCESSOR_CLIENTS, 1)
+                requests += run["units"]
+                failed += run["failed"]
         finally:
-            nginx.terminate()
-            nginx.wait(timeout=15)
+            writer.kill()
+            writer.wait()
+    if writer.returncode != 0:
+        raise Failure("the table could not be changed: mariadb says why above")
+    return requests, failed
+
+
+def _own_memory(pid):
+    return int(re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M).group(1)) * 1024

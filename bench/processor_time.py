@@ -31,7 +31,7 @@ class ProcessorTime:
             for file in pid_dir.glob("*.pid"):
                 kind = file.name.partition(".")[0]
                 if kind in seconds:
-                    for pid in _with_children(file.read_text().strip()):
+                    for pid in with_children(file.read_text().strip()):
                         seconds[kind] += _seconds_of(pid)
         usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         seconds["client"] = sum(usage.ru_utime + usage.ru_stime for usage in usages)
@@ -39,12 +39,17 @@ class ProcessorTime:
         return seconds
 
 
-def _with_children(pid):
+def with_children(pid):
     """nginx's master does nothing, its workers do."""
     try:
         return [pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def nanoseconds_of(pid):
+    """Of all threads that it has now, by the scheduler's own count, which is finer than seconds in ticks."""
+    return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 def _seconds_of(pid):

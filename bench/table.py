@@ -1,5 +1,6 @@
 """The tables that the benchmarks print: figures, ratios, targets and whether they are reached."""
 
+import operator
 import statistics
 
 from processor_time import KINDS
@@ -7,6 +8,15 @@ from processor_time import KINDS
 
 def median(runs, key):
     return statistics.median(run[key] for run in runs)
+
+
+def paired(runs, bases, key, relation=operator.truediv):
+    """The median of what `relation` gives for each two runs of one round: the machine's speed drifts less within one."""
+    return statistics.median(relation(run[key], base[key]) for run, base in zip(runs, bases))
+
+
+def verdict(target, reached, is_reached, form=".2f"):
+    return f"{target}: {'ok' if is_reached else f'short ({reached:{form}})'}"
 
 
 def print_table(title, runs, figure, unit, ratios, targets, per, less_is_better=False):
@@ -31,7 +41,7 @@ def print_table(title, runs, figure, unit, ratios, targets, per, less_is_better=
         cells.append(f"{sum(run['failed'] for run in results):7d} ")
         for base, least in targets.get(label, {}).items():
             reached = ratio(label, base)
-            cells.append(f"{least:g} of {base}: {'ok' if reached >= least else f'short ({reached:.2f})'};")
+            cells.append(verdict(f"{least:g} of {base}", reached, reached >= least) + ";")
         print(" ".join(cells).rstrip(" ;"))
     print_processor_time(runs, per)
 

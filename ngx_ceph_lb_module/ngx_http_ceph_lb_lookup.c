@@ -16,7 +16,7 @@
  * with the next turn, as long as each turn brings somebody.  They would have to
  * wait for the flight after it otherwise.
  */
-#define NGX_HTTP_CEPH_LB_TURNS 2
+#define NGX_HTTP_CEPH_LB_TURNS 3
 
 /*
  * With a version_query, the list itself is read again after so many
