@@ -579,13 +579,8 @@ static void test_full_tables(void **state)
         const char *columns, *rows[3];
         int full;
     } cases[] = {
-        {"version", {"7"}, 1},
-        {"version", {"7", "8"}, 1},
-        {"a b", {"7 ''"}, 1},
-        {"version", {NULL}, 0},
-        {"version", {"-"}, 0},
-        {"version", {"7", "-"}, 0},
-        {"a b", {"7 -"}, 0},
+        {"version", {"7"}, 1}, {"version", {"7", "8"}, 1}, {"a b", {"7 ''"}, 1}, {"version", {NULL}, 0},
+        {"version", {"-"}, 0}, {"version", {"7", "-"}, 0}, {"a b", {"7 -"}, 0},
     };
     size_t i;
     ceph_lb_table_t t;
