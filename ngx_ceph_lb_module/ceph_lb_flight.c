@@ -52,7 +52,7 @@ ceph_lb_land(ceph_lb_flight_t *f)
 }
 
 void
-ceph_lb_divert(ceph_lb_terminal_t *t, ceph_lb_flight_t *f)
+ceph_lb_divert(ceph_lb_terminal_t *t, ceph_lb_flight_t *f, unsigned most)
 {
     ceph_lb_link_t   *link, *next, *first;
     ceph_lb_waiter_t *w;
@@ -65,7 +65,7 @@ ceph_lb_divert(ceph_lb_terminal_t *t, ceph_lb_flight_t *f)
         next = link->next;
         w = (ceph_lb_waiter_t *) link;
 
-        if (w->diverted == 0) {
+        if (w->diverted < most) {
             w->diverted++;
             take_off(link);
             insert_before(first, link);

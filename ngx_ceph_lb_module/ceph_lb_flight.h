@@ -10,7 +10,7 @@
  *     land        the query has its answer; disembark gives the passengers,
  *                 one after another, to be told
  *     divert      the query was lost on its way: passengers go back to the
- *                 head of those who wait, once each
+ *                 head of those who wait, so many times each
  *     call back   the query never got on its way: the same, not counted
  *     leave       a waiter goes, wherever it is
  *
@@ -59,10 +59,11 @@ void ceph_lb_launch(ceph_lb_terminal_t *t, ceph_lb_flight_t *f);
 void ceph_lb_land(ceph_lb_flight_t *f);
 
 /*
- * Like land, but only passengers that have been diverted before stay aboard to
- * be disembarked; the others wait again, in their order and before all others.
+ * Like land, but only passengers that have been diverted so often before stay
+ * aboard to be disembarked; the others wait again, in their order and before
+ * all others.
  */
-void ceph_lb_divert(ceph_lb_terminal_t *t, ceph_lb_flight_t *f);
+void ceph_lb_divert(ceph_lb_terminal_t *t, ceph_lb_flight_t *f, unsigned most);
 
 /* Like land, but all passengers wait again, in their order and first of all. */
 void ceph_lb_call_back(ceph_lb_terminal_t *t, ceph_lb_flight_t *f);

@@ -832,19 +832,27 @@ ngx_http_ceph_lb_lookup_refused(ngx_http_ceph_lb_line_t *line, const char *why)
 static void
 ngx_http_ceph_lb_lookup_lost(ngx_http_ceph_lb_line_t *line, const char *what)
 {
-    ngx_uint_t                 was_short;
+    ngx_uint_t                 was_short, chances;
     ngx_uint_t                 flying = line->flight.flying;
     ngx_http_ceph_lb_line_t   *idle;
     ngx_http_ceph_lb_lookup_t *l = line->lookup;
 
     /*
+     * The connections to a server that goes end one after another, and in
+     * between some still answer.  But what is of no use is asked for again only
+     * once.
+     */
+
+    chances = what == ngx_http_ceph_lb_gone ? l->conf->connections : 1;
+
+    /*
      * A connection that never answered was one to a server that was going when
-     * it was opened: that must not cost those aboard their second chance.
+     * it was opened: that must not cost those aboard a chance.
      */
 
     if (flying) {
         if (line->proven) {
-            ceph_lb_divert(&l->terminal, &line->flight);
+            ceph_lb_divert(&l->terminal, &line->flight, chances);
         } else {
             ceph_lb_call_back(&l->terminal, &line->flight);
         }

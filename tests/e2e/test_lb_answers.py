@@ -1,14 +1,17 @@
 """What MySQL servers may say, wrong and right: scripted ones stand in for the registry."""
 
 import os
+import queue
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import fake_mysql
-from fake_mysql import COLUMNS, FakeMysql, lists, says, says_after_rows
+from fake_mysql import COLUMNS, FakeMysql, list_rows, lists, says, says_after_rows
 from load import Load
 from stack import raw, wait_for
 
@@ -163,6 +166,44 @@ def test_no_file_is_given_away(lb, server):
     assert timed(lb).status == 503
     wait_for(lambda: hasattr(server, "stolen"), what="the answer to the server's wish")
     assert server.stolen == b""
+
+
+def test_connections_that_end_one_after_another(lb, server):
+    """A request whose query is lost goes on to one that still answers, loses it there too, and has its list."""
+    asked, let_in = queue.Queue(), threading.Event()
+
+    def ask(peer):
+        """Each query is answered as the test says."""
+        reply = queue.Queue()
+        asked.put(reply)
+        reply.get(timeout=HANGS)(peer)
+
+    def slow_greeting(peer):
+        assert let_in.wait(HANGS)
+        fake_mysql.greet(peer)
+
+    backend(lb, server)
+    lb.start(parameters=f"timeout={HANGS}s connections=3", extra="ceph_lb_stale off;")
+    lb.wait_fresh()
+    server.answer = ask
+    with ThreadPoolExecutor(3) as clients:
+        losing = clients.submit(lb.get)
+        first = asked.get(timeout=HANGS)
+        other = clients.submit(lb.get)
+        asked.get(timeout=HANGS).put(list_rows)
+        assert other.result().status == 200
+        other = clients.submit(lb.get)
+        second = asked.get(timeout=HANGS)
+        server.greet = slow_greeting
+        opened = server.connections
+        first.put(fake_mysql.hang_up)
+        wait_for(lambda: server.connections > opened, what="a third connection")
+        second.put(list_rows)
+        assert other.result().status == 200
+        asked.get(timeout=HANGS).put(fake_mysql.hang_up)
+        let_in.set()
+        asked.get(timeout=HANGS).put(list_rows)
+        assert losing.result().status == 200
 
 
 def test_a_connection_outlives_an_error(lb, server):
