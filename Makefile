@@ -141,6 +141,7 @@ clean-data:
 
 # The packages first, in a make of their own: what follows asks pkg-config.
 check: deps
+	@dev/deps browser
 	@$(MAKE) --no-print-directory check-unit
 	@$(MAKE) --no-print-directory check-model
 	@$(MAKE) --no-print-directory check-fuzz
