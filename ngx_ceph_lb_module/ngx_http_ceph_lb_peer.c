@@ -28,6 +28,7 @@ static ceph_lb_outcome_e ngx_http_ceph_lb_outcome(
     ngx_uint_t             *rest);
 static ngx_uint_t ngx_http_ceph_lb_is_dead_keepalive(
     ngx_http_request_t *r, ngx_peer_connection_t *pc);
+static ngx_uint_t ngx_http_ceph_lb_broke_off(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_ceph_lb_asks_for_rest(ngx_http_request_t *r);
 static void       ngx_http_ceph_lb_measure(ngx_http_ceph_lb_ctx_t *ctx);
 static void       ngx_http_ceph_lb_may_try_again(
@@ -442,6 +443,10 @@ ngx_http_ceph_lb_outcome(
         return CEPH_LB_FAILED;
     }
 
+    if (ngx_http_ceph_lb_broke_off(r)) {
+        return CEPH_LB_FAILED;
+    }
+
     /* Without a status its answer never began: the client has left. */
 
     return status == 0 && !(state & NGX_PEER_NEXT) ? CEPH_LB_UNKNOWN
@@ -463,6 +468,31 @@ ngx_http_ceph_lb_is_dead_keepalive(
     return pc->cached && c != NULL && r->upstream->headers_in.status_n == 0
         && !c->read->timedout && !c->write->timedout
         && (c->read->eof || c->read->error || c->write->error);
+}
+
+/* Whether the connection ended, or time ran out, in the middle of the answer. */
+static ngx_uint_t
+ngx_http_ceph_lb_broke_off(ngx_http_request_t *r)
+{
+    ngx_connection_t    *c;
+    ngx_event_pipe_t    *p;
+    ngx_http_upstream_t *u = r->upstream;
+
+    if (!u->header_sent || u->upgrade || r->connection->error) {
+        return 0;
+    }
+
+    if (u->buffering) {
+        p = u->pipe;
+
+        return p != NULL && !p->upstream_done && !p->downstream_error
+            && (p->upstream_error || (p->upstream_eof && p->length > 0));
+    }
+
+    c = u->peer.connection;
+
+    return c != NULL && u->length > 0
+        && (c->read->eof || c->read->error || c->read->timedout);
 }
 
 /* Seconds from a "Retry-After"; a date is not looked at. */

@@ -24,11 +24,11 @@ def content(seed, size):
 
 
 class Writer(threading.Thread):
-    """Has files of its own, so that it knows what each answer has to be. The first that is not ends it."""
+    """Has files of its own, so that it knows what each answer has to be. The first wrong one ends it, and all others."""
 
-    def __init__(self, port, number, until):
+    def __init__(self, port, number, end):
         super().__init__(daemon=True)
-        self.port, self.number, self.until = port, number, until
+        self.port, self.number, self.end = port, number, end
         self.chance = random.Random(number)
         self.files = {}
         self.requests, self.longest = 0, 0.0
@@ -36,12 +36,13 @@ class Writer(threading.Thread):
 
     def run(self):
         try:
-            while time.monotonic() < self.until:
+            while not self.end.is_set():
                 self.step()
             for name in list(self.files):
                 self.remove(name)
         except Exception as error:
             self.problem = error
+            self.end.set()
 
     def ask(self, method, name, body=None):
         # A connection each: a kept one may end in the very moment of a request, when nginx is reloaded.
@@ -117,28 +118,27 @@ def disturb(stack, chance, go_on):
 
 @pytest.mark.backend_errors("registry|announce|MySQL|MariaDB")
 def test_no_request_fails(stack):
-    chance, until = random.Random(SECONDS), time.monotonic() + SECONDS
-    writers = [Writer(stack.port, number, until) for number in range(WRITERS)]
+    chance, until, end = random.Random(SECONDS), time.monotonic() + SECONDS, threading.Event()
+    writers = [Writer(stack.port, number, end) for number in range(WRITERS)]
     done = []
 
     def go_on():
         before = sum(writer.requests for writer in writers)
-        wait_for(lambda: sum(writer.requests for writer in writers) >= before + 100 or any_problem()
+        wait_for(lambda: sum(writer.requests for writer in writers) >= before + 100 or end.is_set()
                  or time.monotonic() >= until, 120, "the load to go on")
-
-    def any_problem():
-        return [f"writer {writer.number}: {writer.problem!r}" for writer in writers if writer.problem]
 
     for writer in writers:
         writer.start()
-    while time.monotonic() < until and not any_problem():
+    while time.monotonic() < until and not end.is_set():
         done.append(disturb(stack, chance, go_on))
         go_on()
+    end.set()
     for writer in writers:
         writer.join(200)
         assert not writer.is_alive()
     requests, longest = sum(writer.requests for writer in writers), max(writer.longest for writer in writers)
     print(f"{requests} requests, the longest took {longest:.1f} s; {len(done)} faults: "
           f"{', '.join(f'{done.count(name)} × {name}' for name in sorted(set(done)))}")
-    assert not any_problem(), (any_problem(), done[-3:])
+    problems = [f"writer {writer.number}: {writer.problem!r}" for writer in writers if writer.problem]
+    assert not problems, (problems, done[-3:])
     assert requests > 100 and done
