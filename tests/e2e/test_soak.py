@@ -24,7 +24,7 @@ def content(seed, size):
 
 
 class Writer(threading.Thread):
-    """Has files of its own, so that it knows what each answer has to be. The first wrong one ends it, and all others."""
+    """Has files of its own, so that it knows what each answer has to be. The first wrong one ends them all."""
 
     def __init__(self, port, number, end):
         super().__init__(daemon=True)
