@@ -151,6 +151,16 @@ bool api_take_conditions(struct http_request *request, struct conditions *condit
     return problem == NULL;
 }
 
+static bool is_withdrawn(void *request)
+{
+    return http_request_is_given_up(request);
+}
+
+struct store_wish api_wish(struct http_request *request)
+{
+    return (struct store_wish){is_withdrawn, request};
+}
+
 struct slice api_media_type(struct api *api, struct slice name, struct slice kept)
 {
     return kept.base != NULL ? kept : slice_of(http_media_type_of_name(api->server, name));

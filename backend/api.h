@@ -135,6 +135,12 @@ void api_add_file_fields(struct api *api, struct http_request *request, struct s
 /* X-Expires-At, unless it is 0: never. */
 void api_add_expiry_field(struct http_request *request, int64_t expires_ns);
 
+/*
+ * A change is withdrawn when a proxy has given the request up (http_request_is_given_up). This process may have been
+ * stopped for a while: what it finds then in its sockets has been done elsewhere, and what came after that as well.
+ */
+struct store_wish api_wish(struct http_request *request);
+
 /* The media type to tell for a file: what is kept with it, else what its name's ending says. */
 struct slice api_media_type(struct api *api, struct slice name, struct slice kept);
 

@@ -153,6 +153,7 @@ static bool prepare(struct copying *copying, struct conditions *conditions)
     copy->name = name;
     copy->size_max = copying->api->file_size_max;
     copy->description = &copying->description;
+    copy->wish = api_wish(copying->request);
     copy->media_type_otherwise = api_media_type(copying->api, name, SLICE_ABSENT);
     return true;
 }

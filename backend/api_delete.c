@@ -35,6 +35,7 @@ void api_delete(struct api *api, struct http_request *request, struct slice name
     deletion->operation.home = http_request_loop(request);
     deletion->operation.name = (struct slice){deletion->name, name.len};
     deletion->operation.conditions = conditions;
+    deletion->operation.wish = api_wish(request);
     deletion->operation.done = on_done;
     store_delete_begin(&deletion->operation);
 }

@@ -144,6 +144,7 @@ static void store_next(struct upload *upload)
                            .content = file->content,
                            .manifest = &upload->manifest,
                            .conditions = upload->conditions,
+                           .wish = api_wish(upload->request),
                            .early = upload->arriving != NULL ? api_arriving_early(upload->arriving) : NULL,
                            .done = on_stored,
                            .used = on_used};

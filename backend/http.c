@@ -415,6 +415,21 @@ const char *http_request_framing_problem(const struct http_request *request)
     return NULL;
 }
 
+bool http_request_is_given_up(const struct http_request *request)
+{
+    h2o_conn_t *connection = request->req->conn;
+    char byte;
+    ssize_t received;
+
+    if (http_request_field(request, "x-forwarded-for").base == NULL &&
+        http_request_field(request, "forwarded").base == NULL &&
+        http_request_field(request, "via").base == NULL)
+        return false;
+    received = recv(h2o_socket_get_fd(connection->callbacks->get_socket(connection)), &byte, 1,
+                    MSG_PEEK | MSG_DONTWAIT);
+    return received == 0 || (received < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 bool http_request_wants_text(const struct http_request *request)
 {
     return accept_prefers_text(http_request_list_field(request, "accept"));

@@ -122,6 +122,12 @@ void http_request_fields(const struct http_request *request, const char *prefix,
  * 9112, 6.3): two Content-Length fields, or one beside Transfer-Encoding. NULL when all is well.
  */
 const char *http_request_framing_problem(const struct http_request *request);
+/*
+ * Whether a proxy passed the request on and has closed its connection since: it has given the request up, and may have
+ * asked another server, whose answer its client has long since. (A client of our own may close its side of the connection
+ * and wait for the answer.) On the loop.
+ */
+bool http_request_is_given_up(const struct http_request *request);
 /* True when the Accept field prefers text/plain to JSON. */
 bool http_request_wants_text(const struct http_request *request);
 struct executor *http_request_loop(const struct http_request *request);

@@ -84,6 +84,7 @@ enum problem problem_of_store_result(enum store_result result)
     case STORE_FULL:
         return PROBLEM_FULL;
     case STORE_UNAVAILABLE:
+    case STORE_WITHDRAWN: /* which nobody reads */
         return PROBLEM_UNAVAILABLE;
     case STORE_CONTENDED:
     case STORE_CHANGED:

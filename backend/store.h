@@ -35,7 +35,17 @@ enum store_result {
     STORE_REFUSED,     /* what was asked for cannot be; the call tells why */
     STORE_TOO_LARGE,   /* copying: the source is larger than it may be */
     STORE_GIVEN_UP,    /* an upload that took too long; nothing of it is left */
+    STORE_WITHDRAWN,   /* nobody wanted it any more: nothing was changed */
     STORE_FAILED,      /* anything else; the log says what */
+};
+
+/*
+ * Whoever wants a change. Asked on the loop, right before the change is made and after all that it is guarded by has been
+ * read: one that was withdrawn by then is not made. NULL: it is wanted, whatever happens.
+ */
+struct store_wish {
+    bool (*is_withdrawn)(void *context);
+    void *context;
 };
 
 struct store_counters {
@@ -85,6 +95,7 @@ struct store_put {
     struct store_early *early;         /* NULL, or its stripes, to which more has come; it is taken over */
     struct manifest *manifest;         /* size, time, stripe size and CRC-32C are filled in here */
     struct conditions conditions;
+    struct store_wish wish;
     void (*done)(struct store_put *put); /* on the loop, exactly once; not from within store_put_begin */
     /* On the loop: a part of the content has been read, and is hardly needed again. NULL: nobody wants to know. */
     void (*used)(struct store_put *put, struct slice part);
@@ -117,6 +128,7 @@ struct store_delete {
     struct executor *home;
     struct slice name;
     struct conditions conditions;
+    struct store_wish wish;
     void (*done)(struct store_delete *operation); /* as above */
 
     enum store_result result;
@@ -135,7 +147,8 @@ struct store_copy {
     uint64_t size_max;
     /* What it gives of media type, metadata and expiry takes the place of the source's. */
     const struct manifest *description;
-    struct slice media_type_otherwise;     /* when neither of them gives one */
+    struct slice media_type_otherwise; /* when neither of them gives one */
+    struct store_wish wish;
     bool keep_expiry;                      /* else a copy expires only if the description says so */
     void (*done)(struct store_copy *copy); /* as above */
 
@@ -274,6 +287,11 @@ enum store_result store_result_of_errno(struct store *store, int error, const ch
 static inline void store_doubt(struct store *store, struct slice name)
 {
     doubts_add(store->doubts, name);
+}
+
+static inline bool store_is_withdrawn(const struct store_wish *wish)
+{
+    return wish->is_withdrawn != NULL && wish->is_withdrawn(wish->context);
 }
 
 /* The deadline of a call that begins now. */

@@ -50,6 +50,7 @@ static void step_put(struct copying *copying, struct slice content, const struct
                                       .source = source,
                                       .manifest = &copy->manifest,
                                       .conditions = copy->conditions,
+                                      .wish = copy->wish,
                                       .done = on_put};
     store_put_begin(&copying->put);
 }

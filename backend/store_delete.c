@@ -109,6 +109,10 @@ static void on_removed(struct rados_call *call)
 
 static void step_remove(struct deleting *deleting)
 {
+    if (store_is_withdrawn(&deleting->operation->wish)) {
+        finish(deleting, STORE_WITHDRAWN);
+        return;
+    }
     store_call_begin(deleting->operation->store, deleting->operation->home, &deleting->call, SPACE_HEADS, 0,
                      launch_remove, on_removed);
 }

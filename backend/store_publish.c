@@ -9,7 +9,7 @@
  *               the stripe set any more, the collector has given this upload up.
  *     expiry    of a version that expires: its tag is noted in the gc log.
  *     note old  if the head has a stripe set, that is noted in the gc log: it is about to be garbage.
- *     write     guarded by the version that was read. Another one by now: read again.
+ *     write     guarded by the version that was read. Another one by now: read again. Not if nobody wants it any more.
  *     index     is told, before anybody else is.
  *     forget    the note of when the version that was replaced would have expired.
  */
@@ -137,6 +137,10 @@ static void on_written(struct rados_call *call)
 
 static void step_write(struct store_publish *publish)
 {
+    if (store_is_withdrawn(&publish->wish)) {
+        finish(publish, STORE_WITHDRAWN);
+        return;
+    }
     publish->created = !publish->read.head.exists;
     store_call_begin(publish->store, publish->home, &publish->call, SPACE_HEADS,
                      publish->uid == NULL ? publish->content.len : 0, launch_write, on_written);

@@ -75,6 +75,7 @@ static void step_publish(struct putting *putting, const char *uid, const struct 
                                               .content = put->content,
                                               .manifest = put->manifest,
                                               .conditions = &put->conditions,
+                                              .wish = put->wish,
                                               .done = on_published};
     store_publish_begin(&putting->publish);
 }

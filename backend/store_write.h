@@ -230,6 +230,7 @@ struct store_publish {
     struct slice content;
     const struct manifest *manifest;
     const struct conditions *conditions;
+    struct store_wish wish;
     void (*done)(struct store_publish *publish);
 
     enum store_result result;

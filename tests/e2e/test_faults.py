@@ -6,6 +6,8 @@ success, or not at all, fails the test; so does one byte that is wrong.
 
 import hashlib
 import os
+import re
+import socket
 import threading
 
 import pytest
@@ -185,3 +187,57 @@ def test_all_backends_one_after_another_while_uploading(stack):
     for target in {record.label.partition(" ")[2] for record in load.records}:
         assert request(stack.port, "GET", target).body == body
         request(stack.port, "DELETE", target)
+
+
+# --- what a backend finds when it goes on ---------------------------------------------------------------
+
+LATE = {
+    "a new file": ("PUT", None, b"late"),
+    "over another": ("PUT", b"before", b"late"),
+    "a deletion": ("DELETE", b"before", b""),
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+@pytest.mark.parametrize("proxied", [True, False], ids=["given up by a proxy", "a client's own"])
+def test_a_backend_that_was_stopped_goes_on(stack, what, proxied):
+    """A proxy has asked another backend long since when it finds the request: what was stored after that stays."""
+    method, before, body = LATE[what]
+    target = f"/objects/late-{method}-{len(before or b'')}-{proxied}"
+    stopped, other = stack.backend_ports[0], stack.backend_ports[1]
+    if before is not None:
+        assert request(other, "PUT", target, before).status == 201
+    asked = answered(stopped, method)
+    stack.ctl("backend", 1, "pause")
+    try:
+        with socket.create_connection(("127.0.0.1", stopped)) as peer:
+            forwarded = "X-Forwarded-For: 192.0.2.1\r\n" if proxied else ""
+            peer.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\n{forwarded}"
+                         f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            if not proxied:
+                peer.shutdown(socket.SHUT_WR)
+            else:
+                peer.close()
+            # What the proxy had another one do, and what came after it.
+            assert request(other, method, target, body).status in (201, 200, 204)
+            assert request(other, "PUT", target, b"after").status in (201, 200)
+            stack.ctl("backend", 1, "continue")
+            wait_for(lambda: answered(stopped, method) > asked, what="the late request to be done with")
+            if not proxied:
+                assert peer.recv(4096).startswith(b"HTTP/1.1 20")
+    finally:
+        stack.ctl("backend", 1, "continue")
+    found = request(other, "GET", target)
+    if proxied:
+        assert (found.status, found.body) == (200, b"after")
+        assert request(other, "DELETE", target).status == 204
+    elif method == "PUT":
+        assert (found.status, found.body) == (200, b"late")
+        assert request(other, "DELETE", target).status == 204
+    else:
+        assert found.status == 404
+
+
+def answered(port, method):
+    text = request(port, "GET", "/metrics").text
+    return int(re.search(rf'requests_total{{method="{method}"}} (\d+)', text).group(1))
