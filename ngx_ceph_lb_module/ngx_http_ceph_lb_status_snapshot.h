@@ -6,8 +6,10 @@
 #ifndef NGX_HTTP_CEPH_LB_STATUS_SNAPSHOT_H
 #define NGX_HTTP_CEPH_LB_STATUS_SNAPSHOT_H
 
-#include "ceph_lb_report.h"
+/* First: nginx's headers choose what the system's headers declare. */
 #include "ngx_http_ceph_lb_conf.h"
+
+#include "ceph_lb_report.h"
 
 typedef enum {
     NGX_HTTP_CEPH_LB_LIST_FRESH, /* the next request gets one read for it */
