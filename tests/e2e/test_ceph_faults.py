@@ -368,11 +368,14 @@ def test_a_full_pool(stack):
         names = [user.name(f"filler {number}") for number in range(4)]
         for name in names:
             user.put(name, bytes(10_000))
-        # Two files too many; five are going to be deleted.
-        most = objects_of_pool(stack) - 2
-        stack.command("ceph", "osd", "pool", "set-quota", pool, "max_objects", str(most))
+
+        def full():
+            # Two files too many; five are going to be deleted. Garbage of other tests may still be going meanwhile.
+            most = objects_of_pool(stack) - 2
+            stack.command("ceph", "osd", "pool", "set-quota", pool, "max_objects", str(most))
+            return "POOL_FULL" in health(stack)["checks"]
         try:
-            wait_for(lambda: "POOL_FULL" in health(stack)["checks"], 60, "the pool to be full", interval=0.2)
+            wait_for(full, 60, "the pool to be full", interval=0.5)
             user.remember(user.name("new"))
             # Each OSD hears of it a little later, and refuses what takes more room: so other files each time, on all OSDs.
             numbers = itertools.count()
