@@ -49,4 +49,19 @@ typedef struct {
 
 extern ngx_module_t ngx_http_ceph_lb_module;
 
+/* Whether requests to this upstream, which may be NULL, go by a registry. */
+static ngx_inline ngx_uint_t
+ngx_http_ceph_lb_is_ours(ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_http_ceph_lb_srv_conf_t *conf;
+
+    if (us == NULL || us->srv_conf == NULL) {
+        return 0;
+    }
+
+    conf = ngx_http_conf_upstream_srv_conf(us, ngx_http_ceph_lb_module);
+
+    return conf->name.len != 0;
+}
+
 #endif /* NGX_HTTP_CEPH_LB_CONF_H */

@@ -46,9 +46,10 @@ static char *ngx_http_ceph_lb_set_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
 static char *ngx_http_ceph_lb_set_version_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
-static ngx_uint_t ngx_http_ceph_lb_is_blank(const ngx_str_t *value);
-static char      *ngx_http_ceph_lb_set_ssl_ca(
-         ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
+static char *ngx_http_ceph_lb_set_statement(
+    ngx_conf_t *cf, ngx_str_t *statement, const char *param, ngx_str_t *value);
+static char *ngx_http_ceph_lb_set_ssl_ca(
+    ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value);
 static ssize_t ngx_http_ceph_lb_read_file(
     ngx_conf_t *cf,
     const char *param,
@@ -584,32 +585,20 @@ static char *
 ngx_http_ceph_lb_set_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value)
 {
-    if (ngx_http_ceph_lb_is_blank(value)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "query=\"\" is empty");
-        return NGX_CONF_ERROR;
-    }
-
-    conf->query = *value;
-
-    return NGX_CONF_OK;
+    return ngx_http_ceph_lb_set_statement(cf, &conf->query, "query", value);
 }
 
 static char *
 ngx_http_ceph_lb_set_version_query(
     ngx_conf_t *cf, ngx_http_ceph_lb_srv_conf_t *conf, ngx_str_t *value)
 {
-    if (ngx_http_ceph_lb_is_blank(value)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "version_query=\"\" is empty");
-        return NGX_CONF_ERROR;
-    }
-
-    conf->version_query = *value;
-
-    return NGX_CONF_OK;
+    return ngx_http_ceph_lb_set_statement(
+        cf, &conf->version_query, "version_query", value);
 }
 
-static ngx_uint_t
-ngx_http_ceph_lb_is_blank(const ngx_str_t *value)
+static char *
+ngx_http_ceph_lb_set_statement(
+    ngx_conf_t *cf, ngx_str_t *statement, const char *param, ngx_str_t *value)
 {
     size_t i;
 
@@ -617,7 +606,14 @@ ngx_http_ceph_lb_is_blank(const ngx_str_t *value)
         /* void */
     }
 
-    return i == value->len;
+    if (i == value->len) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s=\"\" is empty", param);
+        return NGX_CONF_ERROR;
+    }
+
+    *statement = *value;
+
+    return NGX_CONF_OK;
 }
 
 static char *

@@ -143,10 +143,8 @@ ngx_http_ceph_lb_handler(ngx_http_request_t *r)
 static ngx_http_upstream_conf_t *
 ngx_http_ceph_lb_find_pass(ngx_http_request_t *r)
 {
-    ngx_uint_t                    i;
-    ngx_http_upstream_conf_t     *pass;
-    ngx_http_upstream_srv_conf_t *us;
-    ngx_http_ceph_lb_srv_conf_t  *conf;
+    ngx_uint_t                i;
+    ngx_http_upstream_conf_t *pass;
 
     if (r->content_handler == NULL) {
         return NULL;
@@ -154,15 +152,8 @@ ngx_http_ceph_lb_find_pass(ngx_http_request_t *r)
 
     for (i = 0; i < ngx_http_ceph_lb_npassing; i++) {
         pass = r->loc_conf[ngx_http_ceph_lb_passing[i]];
-        us = pass->upstream;
 
-        if (us == NULL || us->srv_conf == NULL) {
-            continue;
-        }
-
-        conf = ngx_http_conf_upstream_srv_conf(us, ngx_http_ceph_lb_module);
-
-        if (conf->name.len != 0) {
+        if (ngx_http_ceph_lb_is_ours(pass->upstream)) {
             return pass;
         }
     }

@@ -32,7 +32,7 @@ typedef struct {
 
 static ngx_int_t  ngx_http_ceph_lb_resume_header(ngx_http_request_t *r);
 static ngx_int_t  ngx_http_ceph_lb_resume_begin(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_ceph_lb_resume_is_ours(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_ceph_lb_resume_is_straight(ngx_http_request_t *r);
 static ngx_int_t
 ngx_http_ceph_lb_resume_range(ngx_http_request_t *r, off_t *first, off_t *last);
 static ngx_int_t ngx_http_ceph_lb_resume_check(
@@ -125,7 +125,8 @@ ngx_http_ceph_lb_resume_begin(ngx_http_request_t *r)
     conf =
         ngx_http_get_module_loc_conf(r, ngx_http_ceph_lb_resume_filter_module);
 
-    if (!conf->resume || !ngx_http_ceph_lb_resume_is_ours(r)
+    if (!conf->resume || r->method != NGX_HTTP_GET
+        || !ngx_http_ceph_lb_resume_is_straight(r)
         || r->headers_out.content_length_n <= 0 || etag == NULL
         || etag->value.len < 2 || etag->value.data[0] != '"')
     {
@@ -159,16 +160,9 @@ ngx_http_ceph_lb_resume_begin(ngx_http_request_t *r)
 
 /* Whether it comes from one of our upstreams and not, even in part, a cache. */
 static ngx_uint_t
-ngx_http_ceph_lb_resume_is_ours(ngx_http_request_t *r)
+ngx_http_ceph_lb_resume_is_straight(ngx_http_request_t *r)
 {
-    ngx_http_upstream_t         *u = r->upstream;
-    ngx_http_ceph_lb_srv_conf_t *conf;
-
-    if (r->method != NGX_HTTP_GET || u == NULL || u->upstream == NULL
-        || u->upstream->srv_conf == NULL || u->store || u->upgrade)
-    {
-        return 0;
-    }
+    ngx_http_upstream_t *u = r->upstream;
 
 #if (NGX_HTTP_CACHE)
     if (r->cache != NULL) {
@@ -176,10 +170,8 @@ ngx_http_ceph_lb_resume_is_ours(ngx_http_request_t *r)
     }
 #endif
 
-    conf =
-        ngx_http_conf_upstream_srv_conf(u->upstream, ngx_http_ceph_lb_module);
-
-    return conf->name.len != 0;
+    return u != NULL && ngx_http_ceph_lb_is_ours(u->upstream) && !u->store
+        && !u->upgrade;
 }
 
 /* What a Content-Range "bytes FIRST-LAST/..." says. */
@@ -459,9 +451,27 @@ ngx_http_ceph_lb_resume_merge_loc_conf(
     return NGX_CONF_OK;
 }
 
+/* Without an upstream of ours no response is looked at. */
 static ngx_int_t
 ngx_http_ceph_lb_resume_init(ngx_conf_t *cf)
 {
+    ngx_uint_t                     i;
+    ngx_http_upstream_srv_conf_t **us;
+    ngx_http_upstream_main_conf_t *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+    us = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+        if (ngx_http_ceph_lb_is_ours(us[i])) {
+            break;
+        }
+    }
+
+    if (i == umcf->upstreams.nelts) {
+        return NGX_OK;
+    }
+
     ngx_http_ceph_lb_resume_next_header = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_ceph_lb_resume_header;
 

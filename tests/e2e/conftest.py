@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from balancer import Balancer, Nginx, schema
+from fake_mysql import FakeMysql
 from stack import PORT, ROOT, Stack, processes_using
 
 # For a second run of the tests beside another one: it is part of the names of the directories.
@@ -187,3 +188,12 @@ def lb(registry, build_dir, work_dir, free_port, request):
         problems = nginx.problems()
         assert not problems, "\n".join(problems)
         assert not processes_using(directory)
+
+
+@pytest.fixture
+def server(lb, free_port):
+    """A scripted MySQL server in place of the registry; `lb.url` leads to it."""
+    with FakeMysql(free_port()) as fake:
+        lb.url = fake.url()
+        yield fake
+        lb.nginx.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fake_mysql
-from fake_mysql import COLUMNS, FakeMysql, list_rows, lists, says, says_after_rows
+from fake_mysql import COLUMNS, list_rows, lists, says, says_after_rows
 from load import Load
 from stack import raw, wait_for
 
@@ -59,15 +59,6 @@ MISBEHAVIOUR = [
 def names():
     return [f"{when}-{getattr(script, '__name__', 'script')}-{number}"
             for number, (when, script, _) in enumerate(MISBEHAVIOUR)]
-
-
-@pytest.fixture
-def server(lb, free_port):
-    """A scripted server that lists what `backend` gives; `lb.url` leads to it."""
-    with FakeMysql(free_port()) as fake:
-        lb.url = fake.url()
-        yield fake
-        lb.nginx.stop()
 
 
 def backend(lb, server):

@@ -19,15 +19,6 @@ def versioned(lb):
     return lb
 
 
-@pytest.fixture
-def server(lb, free_port):
-    """A scripted server; `lb.url` leads to it."""
-    with FakeMysql(free_port()) as fake:
-        lb.url = fake.url()
-        yield fake
-        lb.nginx.stop()
-
-
 def listed(lb, server):
     """A new backend, the only one that the scripted server lists."""
     one = lb.backend(row=False)
